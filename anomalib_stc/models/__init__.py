@@ -1,0 +1,5 @@
+"""The models this package adds to anomalib."""
+
+from anomalib_stc.models.stcm.lightning_model import Stcm
+
+__all__ = ["Stcm"]
