@@ -1,0 +1,30 @@
+"""Fixtures that many tests share: sets of real images, where the user has them, and the demo set."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+VARIABLE = "ANOMALIB_STC_DATA"
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Callable[[str], Path]:
+    """Give a function that returns the folder holding a named set, or skips the test and says why."""
+
+    def root_of(name: str) -> Path:
+        root = os.environ.get(VARIABLE)
+        if not root:
+            pytest.skip(f"needs real images: set {VARIABLE} to the folder that holds {name}")
+        if not (Path(root) / name / "train" / "good").is_dir():
+            pytest.skip(f"needs the set {name}, which {VARIABLE}={root} does not hold")
+        return Path(root)
+
+    return root_of
+
+
+@pytest.fixture(scope="session")
+def demo_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give one folder for `TextureDemo` to write to, so that a session writes each set once."""
+    return tmp_path_factory.mktemp("texture_demo")
