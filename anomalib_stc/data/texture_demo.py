@@ -29,9 +29,6 @@ class TextureDemo(AnomalibDataModule):
         val_split_mode: Where validation images come from.
         val_split_ratio: Share for the modes that split another part.
         seed: Decides crops, defects and splits.
-
-    Raises:
-        ValueError: If ``category`` or ``crop_size`` is out of range.
     """
 
     def __init__(
@@ -46,7 +43,6 @@ class TextureDemo(AnomalibDataModule):
         val_split_ratio: float = 0.2,
         seed: int = 0,
     ) -> None:
-        _check(category, crop_size)
         super().__init__(
             train_batch_size=train_batch_size,
             eval_batch_size=eval_batch_size,
@@ -61,7 +57,15 @@ class TextureDemo(AnomalibDataModule):
         self.recipe = Recipe(category, crop_size, seed)
 
     def prepare_data(self) -> None:
-        """Write the set if it is not there."""
+        """Write the set if it is not there.
+
+        Arguments are checked here, because the command line buries what a constructor raises.
+
+        Raises:
+            ValueError: If ``category`` or ``crop_size`` is out of range.
+            OSError: If ``root`` cannot be written.
+        """
+        _check(self.recipe)
         write_demo_set(self.root, self.recipe)
 
     def _setup(self, _stage: str | None = None) -> None:
@@ -75,10 +79,10 @@ class TextureDemo(AnomalibDataModule):
         return MVTecADDataset(root=self.root, category=self.recipe.folder, split=split)
 
 
-def _check(category: str, crop_size: int) -> None:
-    if category not in CATEGORIES:
-        msg = f"TextureDemo has no category {category!r}: choose one of {', '.join(CATEGORIES)}."
+def _check(recipe: Recipe) -> None:
+    if recipe.category not in CATEGORIES:
+        msg = f"TextureDemo has no category {recipe.category!r}: choose one of {', '.join(CATEGORIES)}."
         raise ValueError(msg)
-    if not MIN_CROP <= crop_size <= MAX_CROP:
-        msg = f"crop_size is {crop_size}, but TextureDemo cuts squares of {MIN_CROP} to {MAX_CROP} pixels: choose one."
+    if not MIN_CROP <= recipe.crop_size <= MAX_CROP:
+        msg = f"crop_size is {recipe.crop_size}, expected {MIN_CROP} to {MAX_CROP}: choose a size that fits the bands."
         raise ValueError(msg)

@@ -41,12 +41,13 @@ def test_other_validation_modes(demo_root: Path, mode: str, abnormal: int) -> No
     assert data.val_data.samples.label_index.sum() == abnormal
 
 
-def test_unknown_category() -> None:
+def test_unknown_category(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no category 'sand': choose one of brick, grass, gravel\."):
-        TextureDemo(category="sand")
+        TextureDemo(tmp_path, category="sand").setup()
 
 
 @pytest.mark.parametrize("size", [63, 141])
-def test_crop_size_out_of_range(size: int) -> None:
-    with pytest.raises(ValueError, match=rf"crop_size is {size}, but TextureDemo cuts squares of 64 to 140 pixels"):
-        TextureDemo(crop_size=size)
+def test_crop_size_out_of_range(tmp_path: Path, size: int) -> None:
+    with pytest.raises(ValueError, match=rf"^crop_size is {size}, expected 64 to 140: choose a size that fits .*\.$"):
+        TextureDemo(tmp_path, crop_size=size).setup()
+    assert list(tmp_path.iterdir()) == []
