@@ -33,6 +33,7 @@ class TestNames:
 
     def test_get_model_by_class_path_as_the_benchmark_asks(self, forms: dict) -> None:
         assert forms["by_class_path"] == ["Stcm", "ProxyAno", "I3AD"]
+        assert forms["benchmark"] == "Stcm"
 
     def test_command_line_writes_the_full_class_path(self, forms: dict) -> None:
         stcm = dict.fromkeys(["stcm", "Stcm", "STCM", STCM], STCM)

@@ -9,9 +9,11 @@ from pathlib import Path
 import yaml
 from anomalib.cli import AnomalibCLI  # first: it imports anomalib.models half-way through
 from anomalib.models import AnomalibModule, Padim, _get_model_class_by_name, get_model, list_models
+from anomalib.pipelines.benchmark.generator import BenchmarkJobGenerator
 
 SPELLINGS = ["stcm", "Stcm", "STCM", "anomalib_stc.models.Stcm", "proxy_ano", "proxyano", "ProxyAno", "i3ad", "I3AD"]
 SUBCOMMANDS = ["train", "fit", "validate", "test", "predict", "export"]
+BENCHMARK = {"seed": 1, "model": {"class_path": "Stcm"}, "data": {"class_path": "MVTecAD"}}
 
 
 def printed(*arguments: str) -> str:
@@ -39,6 +41,7 @@ facts = {
     "cli_model": type(cli.model).__name__,
     "by_string": {name: type(get_model(name)).__name__ for name in SPELLINGS if "." not in name},
     "by_class_path": [type(get_model({"class_path": name})).__name__ for name in ("Stcm", "ProxyAno", "I3AD")],
+    "benchmark": type(next(BenchmarkJobGenerator("cpu").generate_jobs(BENCHMARK, None)).model).__name__,
     "cli": {name: class_path("train", "--model", name) for name in SPELLINGS},
     "subcommands": {name: class_path(name, "--model=stcm") for name in SUBCOMMANDS},
     "class_path_key": class_path("train", "--model.class_path", "stcm"),
