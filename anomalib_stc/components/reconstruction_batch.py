@@ -1,0 +1,67 @@
+"""anomalib's batches and items with one more field, the reconstruction of the image."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from anomalib.data import ImageBatch, ImageItem, InferenceBatch, NumpyImageBatch, NumpyImageItem
+from anomalib.data.dataclasses.generic import FieldDescriptor
+from torch import Tensor
+
+
+@dataclass
+class _NumpyReconstruction:
+    """A field that anomalib checks and lays out, channels last, as it does the image."""
+
+    # One descriptor for all instances, as in anomalib's own classes.
+    reconstruction: FieldDescriptor[np.ndarray | None] = FieldDescriptor("validate_reconstruction")  # noqa: RUF009
+
+    def validate_reconstruction(self, value: np.ndarray | None) -> np.ndarray | None:
+        """Treat a reconstruction as an image; it may be missing."""
+        return None if value is None else self.validate_image(value)  # type: ignore[attr-defined]
+
+
+@dataclass
+class NumpyReconstructionItem(_NumpyReconstruction, NumpyImageItem):
+    """One image with its reconstruction (H, W, 3) in numpy."""
+
+
+@dataclass
+class NumpyReconstructionBatch(_NumpyReconstruction, NumpyImageBatch):
+    """A batch with its reconstructions (B, H, W, 3) in numpy."""
+
+    item_class: ClassVar[type[NumpyImageItem]] = NumpyReconstructionItem
+
+
+@dataclass
+class ReconstructionItem(ImageItem):
+    """One image with its reconstruction (3, H, W)."""
+
+    numpy_class: ClassVar[type[NumpyImageItem]] = NumpyReconstructionItem
+    reconstruction: Tensor | None = None
+
+
+@dataclass
+class ReconstructionBatch(ImageBatch):
+    """A batch with its reconstructions (B, 3, H, W); its items hold theirs."""
+
+    item_class: ClassVar[type[ImageItem]] = ReconstructionItem
+    numpy_class: ClassVar[type[NumpyImageBatch]] = NumpyReconstructionBatch
+    reconstruction: Tensor | None = None
+
+
+def with_reconstruction(batch: ImageBatch, predictions: InferenceBatch, reconstruction: Tensor) -> ImageBatch:
+    """Write predictions and reconstruction into a batch: the return value of a test or predict step.
+
+    anomalib's post-processor, evaluator and visualizer share this one object, so it has to be changed in place: a
+    batch becomes a ``ReconstructionBatch`` by changing its class. A data module's own kind of batch keeps its class
+    and goes without the reconstruction.
+
+    Args:
+        batch: What the data module gave; it is changed.
+        predictions: What the model returned.
+        reconstruction: The model's reconstruction (B, 3, H, W) in 0..1.
+    """
+    if type(batch) is ImageBatch:
+        batch.__class__ = ReconstructionBatch
+    return batch.update(reconstruction=reconstruction.detach(), **predictions._asdict())
