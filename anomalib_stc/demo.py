@@ -6,7 +6,7 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import openvino
 import torch
@@ -31,14 +31,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _parse(arguments)
     seed_everything(0)
     data = TextureDemo(options.output / "data", options.category)
-    model = Stcm(pre_processor=Stcm.configure_pre_processor((options.image_size, options.image_size)))
+    model = Stcm(image_size=options.image_size)
     engine = Engine(default_root_dir=options.output, accelerator="cpu", devices=1)
     engine.fit(model, datamodule=data)
     metrics = engine.test(model, datamodule=data, verbose=False)[0]
-    predicted: list[ImageBatch] = engine.predict(model, datamodule=data)
-    exported = engine.export(
-        model, ExportType.OPENVINO, export_root=options.output, onnx_kwargs={"opset_version": OPSET}
-    )
+    predicted = cast("list[ImageBatch]", engine.predict(model, datamodule=data))
+    exported = _export(engine, model, options.output)
     outputs = _run_export(exported, data)
     differences = {name: _difference(name, predicted, outputs) for name in COMPARED}
     picture = options.output / "demo.png"
@@ -52,6 +50,11 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--category", choices=get_args(Category), default="brick", help="the photograph to learn")
     parser.add_argument("--image-size", type=int, default=256, help="side in pixels that the model works at")
     return parser.parse_args(arguments)
+
+
+def _export(engine: Engine, model: Stcm, folder: Path) -> Path:
+    path = engine.export(model, ExportType.OPENVINO, export_root=folder, onnx_kwargs={"opset_version": OPSET})
+    return cast("Path", path)
 
 
 def _run_export(path: Path, data: TextureDemo) -> list[dict[str, torch.Tensor]]:
@@ -76,7 +79,7 @@ def _sheet(predicted: Sequence[ImageBatch], outputs: Sequence[dict[str, torch.Te
             if rows.setdefault(Path(str(item.image_path)).parent.name, item) is item:
                 item.anomaly_map = anomaly_map
     visualizer = ReconstructionVisualizer()
-    return create_image_grid([visualizer.visualize(item) for item in rows.values()], nrow=1)
+    return create_image_grid([cast("Image.Image", visualizer.visualize(item)) for item in rows.values()], nrow=1)
 
 
 def _report(metrics: Any, differences: dict[str, float], files: dict[str, Path]) -> None:

@@ -18,15 +18,11 @@ from anomalib_stc.components.reconstruction_batch import with_reconstruction
 class StandIn(GreyModel):
     """Has STCM's interface, and calls the mirror image its reconstruction."""
 
-    def __init__(self, pre_processor: ExactPreProcessor) -> None:
+    def __init__(self, image_size: int) -> None:
         super().__init__()
-        self.pre_processor = pre_processor
+        self.pre_processor = ExactPreProcessor(image_size, stride=16)
         self.post_processor = NormalPostProcessor()
         self.evaluator = default_evaluator()
-
-    @staticmethod
-    def configure_pre_processor(image_size: tuple[int, int] | None = None) -> ExactPreProcessor:
-        return ExactPreProcessor(image_size or 64, stride=16)
 
     def test_step(self, batch: Any, batch_idx: int) -> Any:
         return with_reconstruction(batch, self.model(batch.image), batch.image.flip(-1))
