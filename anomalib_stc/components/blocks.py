@@ -1,0 +1,20 @@
+"""Convolution blocks of P-Net (ECCV 2020): 3x3 convolution, batch normalisation, ReLU."""
+
+from torch import nn
+
+
+def conv_block(in_channels: int, out_channels: int, stride: int = 1, kernel_size: int = 3) -> nn.Sequential:
+    """Convolution, batch normalisation and ReLU; (B, in_channels, H, W) to (B, out_channels, H/stride, W/stride)."""
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=False),
+        nn.BatchNorm2d(out_channels),
+        nn.ReLU(inplace=True),
+    )
+
+
+def up_block(in_channels: int, out_channels: int) -> nn.Sequential:
+    """Bilinear upsampling by two, then a block; (B, in_channels, H, W) to (B, out_channels, 2H, 2W)."""
+    return nn.Sequential(
+        nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False),
+        conv_block(in_channels, out_channels),
+    )

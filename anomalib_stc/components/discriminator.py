@@ -1,0 +1,34 @@
+"""Patch discriminator with spectral normalisation (P-Net, ECCV 2020, code of the authors)."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.utils.parametrizations import spectral_norm
+
+
+class PatchDiscriminator(nn.Module):
+    """Says of every patch whether it is real; 4x4 convolutions with stride 2, then one logit a patch.
+
+    Args:
+        widths: Channels of the layers of stride 2, the first at full resolution.
+    """
+
+    def __init__(self, widths: Sequence[int] = (32, 64, 128)) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for channels, width in zip((3, *widths[:-1]), widths, strict=True):
+            layers += [spectral_norm(nn.Conv2d(channels, width, 4, 2, 1)), nn.LeakyReLU(0.2)]
+        self.layers = nn.Sequential(*layers, spectral_norm(nn.Conv2d(widths[-1], 1, 3, 1, 1)))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return the logits (B, 1, H / 2^n, W / 2^n) of images (B, 3, H, W) in [0, 1]."""
+        return self.layers(image)
+
+    def frozen(self, image: Tensor) -> Tensor:
+        """Return the same logits with gradient to the image only: what the generator's loss needs.
+
+        Both players' losses can then share one backward pass: the generator's part leaves no gradient here.
+        """
+        weights = {name: weight.detach() for name, weight in self.named_parameters()}
+        return functional_call(self, weights, (image,))

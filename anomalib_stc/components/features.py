@@ -1,0 +1,84 @@
+"""Texture features on a grid of stride 8: what the memory's values are compared with.
+
+Two kinds: a frozen backbone, or, from scratch, the pixels themselves. Every level has unit length at every position,
+so a deep level with large numbers does not drown a shallow one (chosen on two of the development sets).
+"""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from anomalib_stc.components.backbone import create_backbone, load_pretrained
+
+GRID_STRIDE = 8
+LEVEL_STRIDES = (4, 8, 16)
+
+
+class TextureFeatures(nn.Module, ABC):
+    """Images (B, 3, H, W) in [0, 1] to features (B, channels, H/8, W/8)."""
+
+    channels: int
+
+    def load(self) -> None:
+        """Load pretrained weights, where there are any; called once, before training."""
+
+    @abstractmethod
+    def forward(self, image: Tensor) -> Tensor:
+        """Return the features of the images."""
+
+
+class BackboneFeatures(TextureFeatures):
+    """Features of strides 4, 8 and 16 of a frozen timm network, each of unit length, brought to one grid.
+
+    Args:
+        name: A timm name or ``local-dir:FOLDER``.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+        self.network = create_backbone(name, LEVEL_STRIDES).requires_grad_(requires_grad=False)
+        self.channels = sum(self.network.feature_info.channels())
+        self.mean: Tensor
+        self.std: Tensor
+        config = self.network.default_cfg
+        self.register_buffer("mean", torch.tensor(config["mean"])[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(config["std"])[:, None, None], persistent=False)
+
+    def load(self) -> None:
+        """Load the ImageNet weights."""
+        load_pretrained(self.network, self.name)
+
+    def train(self, mode: bool = True) -> "BackboneFeatures":
+        """Stay in evaluation mode: a frozen network has no batch statistics to learn."""
+        del mode
+        return super().train(mode=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return features whose squared length is the number of levels."""
+        size = (image.shape[-2] // GRID_STRIDE, image.shape[-1] // GRID_STRIDE)
+        levels = self.network((image - self.mean) / self.std)
+        return torch.cat([F.normalize(_to_grid(level, size), dim=1) for level in levels], dim=1)
+
+
+class PatchFeatures(TextureFeatures):
+    """The pixels of every 8 x 8 cell: the texture itself, for a model from scratch."""
+
+    channels = 3 * GRID_STRIDE**2
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return the pixels of every cell less mid-grey."""
+        return F.pixel_unshuffle(image - 0.5, GRID_STRIDE)
+
+
+def texture_features(backbone: str) -> TextureFeatures:
+    """Return the features of a backbone, or of the pixels for ``none``."""
+    return PatchFeatures() if backbone == "none" else BackboneFeatures(backbone)
+
+
+def _to_grid(level: Tensor, size: tuple[int, int]) -> Tensor:
+    if level.shape[-2] > size[0]:
+        return F.avg_pool2d(level, level.shape[-2] // size[0])
+    return F.interpolate(level, size=size, mode="bilinear", align_corners=False)

@@ -1,0 +1,75 @@
+"""From residual maps to a calibrated anomaly map and an image score, inside the exported graph."""
+
+from collections.abc import Mapping
+
+import torch
+from kornia.filters import gaussian_blur2d
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+REDUCTIONS = ("max", "mean")
+
+
+class AnomalyScore(nn.Module):
+    """Weighted sum of residual maps, each divided by its mean on held-out normal images.
+
+    Args:
+        weights: Weight of every term by its name; terms of weight zero are not computed.
+        sigma: Width of the Gaussian that smooths the map, in pixels; 0 for none.
+        reduction: Image score from the smoothed map: ``max``, or ``mean`` for diffuse anomalies.
+
+    Raises:
+        ValueError: If no weight is positive, one is negative, or the reduction is unknown.
+    """
+
+    def __init__(self, weights: Mapping[str, float], sigma: float, reduction: str = "max") -> None:
+        super().__init__()
+        self.weights = {name: weight for name, weight in weights.items() if weight != 0}
+        if not self.weights or min(self.weights.values()) < 0:
+            msg = f"Score weights are {dict(weights)}, expected none negative and one positive: raise one of them."
+            raise ValueError(msg)
+        if reduction not in REDUCTIONS:
+            msg = f"Image score is '{reduction}', expected one of {', '.join(REDUCTIONS)}: choose one of these."
+            raise ValueError(msg)
+        self.sigma = sigma
+        self.reduction = reduction
+        self.scale: Tensor
+        self.register_buffer("scale", torch.ones(len(self.weights)))
+
+    def forward(self, residuals: Mapping[str, Tensor], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Return the anomaly map (B, 1, *size) and the image score (B,).
+
+        Args:
+            residuals: One map (B, 1, h, w) a term, any resolution; must hold every term with a weight.
+            size: Height and width of the map.
+        """
+        anomaly_map = self.smooth(self.combine(residuals, size))
+        flat = anomaly_map.flatten(1)
+        return anomaly_map, flat.amax(1) if self.reduction == "max" else flat.mean(1)
+
+    def combine(self, residuals: Mapping[str, Tensor], size: tuple[int, int]) -> Tensor:
+        """Return the weighted mean of the calibrated terms (B, 1, *size): about 1 on normal images."""
+        terms = [
+            resize(residuals[name], size) * (weight / scale)
+            for (name, weight), scale in zip(self.weights.items(), self.scale, strict=True)
+        ]
+        return torch.stack(terms).sum(0) / sum(self.weights.values())
+
+    def smooth(self, anomaly_map: Tensor) -> Tensor:
+        """Blur a map (B, 1, H, W) with the Gaussian of this score."""
+        if self.sigma == 0:
+            return anomaly_map
+        side = 2 * round(3 * self.sigma) + 1
+        return gaussian_blur2d(anomaly_map, (side, side), (self.sigma, self.sigma), border_type="reflect")
+
+    @torch.no_grad()
+    def calibrate(self, means: Mapping[str, Tensor]) -> None:
+        """Set the scale of every term from its mean residual on held-out normal images."""
+        self.scale.copy_(torch.stack([means[name] for name in self.weights]).clamp(min=1e-6))
+
+
+def resize(residual: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bring a map (B, 1, h, w) to the given size."""
+    if residual.shape[-2:] == size:
+        return residual
+    return F.interpolate(residual, size=size, mode="bilinear", align_corners=False)

@@ -1,0 +1,1 @@
+"""STCM: texture inferred from two structures through a memory of normal correspondences."""

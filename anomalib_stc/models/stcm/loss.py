@@ -1,0 +1,89 @@
+"""Losses of STCM: named, weighted terms (weights of L1, adversarial and structure after P-Net's README)."""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from anomalib_stc.components.discriminator import PatchDiscriminator
+from anomalib_stc.models.stcm.torch_model import StructureTexture
+
+Extract = Callable[[Tensor], dict[str, Tensor]]
+
+
+class StcmLoss(nn.Module):
+    """Terms of the generator and of the discriminator, ready to be summed and sent back in one pass.
+
+    Args:
+        weights: Weight of ``pixel``, ``branch``, ``value``, ``structure`` and ``adversarial``; zero switches off.
+        discriminator: The discriminator, or ``None`` without adversarial loss.
+    """
+
+    def __init__(self, weights: Mapping[str, float], discriminator: PatchDiscriminator | None) -> None:
+        super().__init__()
+        self.weights = dict(weights)
+        self.discriminator = discriminator
+
+    def forward(self, image: Tensor, output: StructureTexture, extract: Extract) -> dict[str, Tensor]:
+        """Return the weighted terms by name; those with weight zero are neither computed nor returned.
+
+        Structure and adversarial loss look at one random window of half the side: both are means over positions, so
+        the window changes their noise and not what they ask for, at a quarter of the cost.
+
+        Args:
+            image: Images (B, 3, H, W) in [0, 1].
+            output: What the model inferred of them.
+            extract: Gives the structures of images by name.
+        """
+        original, rebuilt = random_window(image, output.reconstruction)
+        terms = {
+            "pixel": lambda: F.l1_loss(output.reconstruction, image),
+            "branch": lambda: mean([F.l1_loss(branch.image, image) for branch in output.branches.values()]),
+            "value": lambda: mean([value_loss(texture, output.features) for texture in self.textures(output)]),
+            "structure": lambda: structure_loss(original, rebuilt, extract),
+        }
+        wanted = {name: self.weights[name] * term() for name, term in terms.items() if self.weights[name]}
+        return wanted | self.adversarial(original, rebuilt)
+
+    @staticmethod
+    def textures(output: StructureTexture) -> list[Tensor]:
+        """Return the fused texture and that of every branch."""
+        return [output.texture, *(branch.texture for branch in output.branches.values())]
+
+    def adversarial(self, image: Tensor, reconstruction: Tensor) -> dict[str, Tensor]:
+        """Return the least-squares losses of both players; the generator's leaves no gradient in the discriminator."""
+        if self.discriminator is None:
+            return {}
+        real, fake = self.discriminator(image), self.discriminator(reconstruction.detach())
+        return {
+            "adversarial": self.weights["adversarial"]
+            * (self.discriminator.frozen(reconstruction) - 1).square().mean(),
+            "discriminator": ((real - 1).square().mean() + fake.square().mean()) / 2,
+        }
+
+
+def value_loss(texture: Tensor, features: Tensor) -> Tensor:
+    """Return the squared distance of read-out and features (B, D, h, w), relative to the features' own length."""
+    return (texture - features).square().mean() / features.square().mean()
+
+
+def structure_loss(image: Tensor, reconstruction: Tensor, extract: Extract) -> Tensor:
+    """Return the mean difference of the structures of image and reconstruction; the gradient goes to the latter."""
+    with torch.no_grad():
+        wanted = extract(image)
+    return mean([F.l1_loss(rebuilt, wanted[name]) for name, rebuilt in extract(reconstruction).items()])
+
+
+def random_window(image: Tensor, reconstruction: Tensor) -> tuple[Tensor, Tensor]:
+    """Cut the same window of half the side, a multiple of 16 from 64 up, out of images of one shape (B, 3, H, W)."""
+    height, width = (max(64, side // 32 * 16) for side in image.shape[-2:])
+    top = int(torch.randint(image.shape[-2] - height + 1, ()))
+    left = int(torch.randint(image.shape[-1] - width + 1, ()))
+    window = (..., slice(top, top + height), slice(left, left + width))
+    return image[window], reconstruction[window]
+
+
+def mean(terms: list[Tensor]) -> Tensor:
+    """Return the mean of scalar terms."""
+    return torch.stack(terms).mean()

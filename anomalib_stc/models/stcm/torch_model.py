@@ -1,0 +1,165 @@
+"""STCM (Zhou et al., IEEE TNNLS 33(6), 2022), after its abstract and its predecessor P-Net."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import torch
+from anomalib.data import InferenceBatch
+from torch import Tensor, nn
+
+from anomalib_stc.components.features import GRID_STRIDE, TextureFeatures
+from anomalib_stc.components.memory import Memory
+from anomalib_stc.components.scoring import AnomalyScore, resize
+from anomalib_stc.components.structure import StructureExtractor
+from anomalib_stc.models.stcm.branch import Branch, BranchOutput
+
+
+class StructureTexture(NamedTuple):
+    """What the model infers of an image."""
+
+    reconstruction: Tensor  # (B, 3, H, W)
+    texture: Tensor  # (B, D, H/8, W/8): read-out of the memories, fused
+    features: Tensor  # (B, D, H/8, W/8): texture features of the image itself
+    structures: dict[str, Tensor]  # of the image, by extractor
+    branches: dict[str, BranchOutput]
+    attention: Tensor | None  # (B, branches, H/8, W/8), sums to 1; None without learned fusion
+
+
+class StcmModel(nn.Module):
+    """Two structures, a memory of normal textures each, learned fusion, and the fused image's own structures.
+
+    Args:
+        features: Texture features.
+        extractors: Structure extractors by name; without any, the image itself is the structure: an autoencoder.
+        score: From residuals to map and score. Its terms are ``pixel``, ``correspondence`` and a structure's name.
+        memory_items: Items of every memory; 0 for no memory (ablation).
+        key_channels: Channels of the queries.
+        widths: Channels of the decoders at strides 8, 4 and 2.
+        temperature: Start of the memories' learned temperature.
+        shrink: See `Memory`.
+        top_k: See `Memory`.
+        fusion: Learned attention; ``False`` takes the mean of the branches (ablation).
+    """
+
+    def __init__(
+        self,
+        features: TextureFeatures,
+        extractors: dict[str, StructureExtractor],
+        score: AnomalyScore,
+        *,
+        memory_items: int,
+        key_channels: int,
+        widths: Sequence[int],
+        temperature: float,
+        shrink: float,
+        top_k: int | None,
+        fusion: bool,
+    ) -> None:
+        super().__init__()
+        self.features = features
+        self.extractors = nn.ModuleDict(extractors or {"image": ImageItself()})
+        self.score = score
+        self.branches = nn.ModuleDict(
+            {
+                name: Branch(
+                    extractor.channels,
+                    extractor.stride,
+                    features.channels,
+                    key_channels,
+                    widths,
+                    Memory(memory_items, key_channels, features.channels, temperature, shrink, top_k)
+                    if memory_items
+                    else None,
+                )
+                for name, extractor in self.extractors.items()
+            },
+        )
+        count = len(self.branches)
+        self.attention = nn.Conv2d(count * key_channels, count, 3, padding=1) if fusion and count > 1 else None
+
+    def forward(self, image: Tensor) -> StructureTexture | InferenceBatch:
+        """Return what was inferred in training, map and score in evaluation.
+
+        Args:
+            image: Images (B, 3, H, W) in [0, 1], sides multiples of 16.
+
+        Raises:
+            ValueError: If a side is not a multiple of 16 or below 64.
+        """
+        output = self.infer(image)
+        return output if self.training else self.predict(image, output)
+
+    def infer(self, image: Tensor) -> StructureTexture:
+        """Infer texture and image from the structures of images (B, 3, H, W)."""
+        check_size(image)
+        with torch.no_grad():
+            features = self.features(image)
+            structures = self.extract(image, features=features)
+        branches = {name: branch(structures[name]) for name, branch in self.branches.items()}
+        attention, (texture, reconstruction) = self.fuse(list(branches.values()))
+        return StructureTexture(reconstruction, texture, features, structures, branches, attention)
+
+    def extract(
+        self, image: Tensor, names: Iterable[str] | None = None, features: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Return the structures of images (B, 3, H, W): all, or those named; features save computing them again."""
+        extractors = {name: self.extractors[name] for name in (self.extractors if names is None else names)}
+        if features is None and any(extractor.stride == GRID_STRIDE for extractor in extractors.values()):
+            features = self.features(image)
+        return {name: extractor(image, features) for name, extractor in extractors.items()}
+
+    def fuse(self, branches: list[BranchOutput]) -> tuple[Tensor | None, tuple[Tensor, Tensor]]:
+        """Return the attention and the branches' textures and images, mixed by it."""
+        textures = torch.stack([branch.texture for branch in branches], 1)
+        images = torch.stack([branch.image for branch in branches], 1)
+        if self.attention is None:
+            return None, (textures.mean(1), images.mean(1))
+        attention = self.attention(torch.cat([branch.query for branch in branches], 1)).softmax(1)
+        pixelwise = resize(attention, images.shape[-2:])
+        return attention, ((attention[:, :, None] * textures).sum(1), (pixelwise[:, :, None] * images).sum(1))
+
+    def predict(self, image: Tensor, output: StructureTexture) -> InferenceBatch:
+        """Score images from what was inferred of them."""
+        anomaly_map, score = self.score(self.residuals(image, output), image.shape[-2:])
+        return InferenceBatch(pred_score=score, anomaly_map=anomaly_map)
+
+    def terms(self, image: Tensor) -> dict[str, Tensor]:
+        """Return every term of the score of images (B, 3, H, W), for calibration."""
+        return self.residuals(image, self.infer(image))
+
+    def residuals(self, image: Tensor, output: StructureTexture) -> dict[str, Tensor]:
+        """Return every term of the score as a map (B, 1, h, w), not calibrated."""
+        reconstruction = output.reconstruction.clamp(0, 1)
+        scored = [name for name in self.extractors if name in self.score.weights]
+        residuals = {
+            "pixel": (image - reconstruction).abs().mean(1, keepdim=True),
+            "correspondence": distance(output.texture, output.features),
+        }
+        for name, rebuilt in self.extract(reconstruction, scored).items():
+            residuals[name] = (output.structures[name] - rebuilt).abs().sum(1, keepdim=True)
+        return residuals
+
+
+class ImageItself(StructureExtractor):
+    """No structure: the branch becomes an autoencoder of the image (ablation)."""
+
+    channels = 3
+    stride = 1
+
+    def forward(self, image: Tensor, features: Tensor | None = None) -> Tensor:
+        """Return the image (B, 3, H, W)."""
+        del features
+        return image
+
+
+def distance(texture: Tensor, features: Tensor) -> Tensor:
+    """Return the Euclidean distance (B, 1, h, w) of read-out and features (B, D, h, w)."""
+    return ((texture - features).square().sum(1, keepdim=True) + 1e-8).sqrt()
+
+
+def check_size(image: Tensor) -> None:
+    """Raise a `ValueError` unless both sides are multiples of 16, 64 or more."""
+    height, width = image.shape[-2:]
+    if height % 16 or width % 16 or min(height, width) < 64:
+        msg = f"Image is {height} x {width}, expected multiples of 16 from 64: set image_size or resize it."
+        raise ValueError(msg)
