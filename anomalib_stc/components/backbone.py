@@ -47,20 +47,20 @@ def load_pretrained(network: nn.Module, name: str) -> None:
         ValueError: If the weights cannot be had: package missing, no network, wrong folder.
     """
     try:
-        state = offline_weights() if name == OFFLINE_BACKBONE else timm.create_model(name, pretrained=True).state_dict()
+        whole = offline_weights() if name == OFFLINE_BACKBONE else timm.create_model(name, pretrained=True).state_dict()
+        known = {_flat(key): value for key, value in whole.items()}
+        network.load_state_dict({key: known[_flat(key)] for key in network.state_dict()})
     except Exception as error:  # network, file and format errors alike: one sentence with the cause
         msg = (
             f"No weights for backbone '{name}' ({error}): use '{OFFLINE_BACKBONE}', which needs no network, "
             "a folder as 'local-dir:FOLDER', or 'none'."
         )
         raise ValueError(msg) from error
-    wanted = network.state_dict()
-    network.load_state_dict({key: state[_source_key(key, state)] for key in wanted})
 
 
-def _source_key(key: str, state: dict[str, Tensor]) -> str:
-    """Timm's feature extractors flatten ``layer.0`` to ``layer_0``; find the key of the whole network."""
-    return key if key in state else re.sub(r"_(\d+)", r".\1", key)
+def _flat(key: str) -> str:
+    """Give one name to a layer of a whole network and of its feature extractor, which timm calls ``layer_0``."""
+    return key.replace("_", ".")
 
 
 def offline_weights() -> dict[str, Tensor]:

@@ -44,6 +44,7 @@ class BackboneFeatures(TextureFeatures):
         self.mean: Tensor
         self.std: Tensor
         config = self.network.default_cfg
+        self.eval()  # Lightning keeps every module in the mode it finds it in
         self.register_buffer("mean", torch.tensor(config["mean"])[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(config["std"])[:, None, None], persistent=False)
 

@@ -9,7 +9,7 @@ def split_holdout(dataset: AnomalibDataset, fraction: float) -> tuple[AnomalibDa
 
     Args:
         dataset: The training images.
-        fraction: Share of held-out images, in (0, 0.5]; at least one is held out.
+        fraction: Share of held-out images, in (0, 0.5]; at least one is held out, at most half.
 
     Returns:
         Images to train on, and held-out images.
@@ -24,9 +24,9 @@ def split_holdout(dataset: AnomalibDataset, fraction: float) -> tuple[AnomalibDa
     if count < 2:
         msg = f"The training set has {count} image(s), expected 2 or more normal images: add images or check the path."
         raise ValueError(msg)
-    step = max(2, round(1 / fraction))
-    held = list(range(0, count, step))
-    return dataset.subsample([i for i in range(count) if i % step]), dataset.subsample(held)
+    size = max(1, min(round(count * fraction), count // 2))
+    held = [index * count // size for index in range(size)]
+    return dataset.subsample([index for index in range(count) if index not in held]), dataset.subsample(held)
 
 
 def plain_loader(dataset: AnomalibDataset, transform: object, batch_size: int) -> DataLoader:

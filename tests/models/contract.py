@@ -1,0 +1,162 @@
+"""What every model of this package promises; a model's tests inherit this class and say how to build a small one."""
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino as ov
+import pytest
+import torch
+from anomalib.data import ImageBatch
+from anomalib.callbacks import ModelCheckpoint
+from anomalib.engine import Engine
+from anomalib.models import AnomalibModule, get_model
+from lightning.pytorch import Callback, seed_everything
+
+
+from anomalib_stc.data import TextureDemo
+
+SIDE = 64
+ODD_SIZES = ((97, 131), (64, 64), (150, 90))
+QUIET = {"logger": False, "enable_progress_bar": False, "accelerator": "cpu"}
+
+
+class SeedEveryStep(Callback):
+    """Makes a step's random numbers a function of its number, so that a resumed run can draw the same ones."""
+
+    def on_train_batch_start(self, trainer: Any, *args: Any) -> None:
+        seed_everything(trainer.global_step, verbose=False)
+
+
+class OrderedDemo(TextureDemo):
+    """The demo set in fixed order."""
+
+    def train_dataloader(self) -> Any:
+        return torch.utils.data.DataLoader(self.train_data, 8, collate_fn=self.train_data.collate_fn)
+
+
+def images(size: tuple[int, int], batch: int, seed: int = 0) -> torch.Tensor:
+    """Uniform noise (batch, 3, *size) in [0, 1]."""
+    return torch.rand(batch, 3, *size, generator=torch.Generator().manual_seed(seed))
+
+
+def fit(model: AnomalibModule, root: Path, out: Path, **trainer: Any) -> Engine:
+    """Train on the demo set, in fixed order."""
+    engine = Engine(default_root_dir=out, callbacks=trainer.pop("callbacks", []), **QUIET, **trainer)
+    engine.fit(model, datamodule=OrderedDemo(root=root, crop_size=70))
+    return engine
+
+
+class ModelContract(ABC):
+    """The tests; `trained` is one short training that most of them share."""
+
+    @staticmethod
+    @abstractmethod
+    def build(**arguments: Any) -> AnomalibModule:
+        """Return a small, untrained model for images of `SIDE` pixels."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def trained(cls, demo_root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[AnomalibModule, Engine]:
+        seed_everything(0, verbose=False)
+        model = cls.build()
+        engine = fit(model, demo_root, tmp_path_factory.mktemp("fit"), max_epochs=2)
+        return model.eval(), engine
+
+    @pytest.mark.parametrize("batch", [1, 3])
+    @pytest.mark.parametrize("size", ODD_SIZES)
+    def test_shapes_and_types(self, trained: Any, batch: int, size: tuple[int, int]) -> None:
+        model, _ = trained
+        with torch.no_grad():
+            prediction = model(images(size, batch))
+        assert prediction.pred_score.flatten().shape == (batch,)
+        assert prediction.anomaly_map.shape == (batch, 1, SIDE, SIDE)
+        assert prediction.pred_score.dtype == prediction.anomaly_map.dtype == torch.float32
+        assert prediction.pred_mask.dtype == prediction.pred_label.dtype == torch.bool
+        assert 0 < prediction.pred_score.min() <= prediction.pred_score.max() < 1
+
+    def test_gradient_reaches_every_trainable_parameter(self) -> None:
+        model = self.build().train()
+        model.log = model.log_dict = lambda *args, **kwargs: None
+        model.training_step(ImageBatch(image=images((SIDE, SIDE), 2)), 0).backward()
+        without = [name for name, p in model.named_parameters() if p.requires_grad and not _has_gradient(p)]
+        assert without == []
+
+    def test_evaluation_is_deterministic_and_independent_of_the_batch(self, trained: Any) -> None:
+        model, _ = trained
+        batch = images((SIDE, SIDE), 4)
+        with torch.no_grad():
+            together, again = model.model(batch), model.model(batch)
+            alone = model.model(batch[1:2])
+        torch.testing.assert_close(together.anomaly_map, again.anomaly_map, rtol=0, atol=0)
+        torch.testing.assert_close(together.anomaly_map[1:2], alone.anomaly_map, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(together.pred_score[1:2], alone.pred_score, rtol=1e-4, atol=1e-5)
+
+    def test_checkpoint_round_trip(self, trained: Any) -> None:
+        model, engine = trained
+        loaded = type(model).load_from_checkpoint(engine.trainer.checkpoint_callback.best_model_path, weights_only=True)
+        batch = images((97, 131), 2)
+        with torch.no_grad():
+            before, after = model(batch), loaded.eval()(batch)
+        torch.testing.assert_close(before.anomaly_map, after.anomaly_map, rtol=0, atol=0)
+        torch.testing.assert_close(before.pred_score, after.pred_score, rtol=0, atol=0)
+        assert torch.equal(before.pred_mask, after.pred_mask)
+
+    def test_resume_equals_an_uninterrupted_run(self, demo_root: Path, tmp_path: Path) -> None:
+        seed_everything(0, verbose=False)
+        whole = self.build()
+        keep = ModelCheckpoint(tmp_path / "kept", filename="{epoch}", save_top_k=-1)
+        fit(whole, demo_root, tmp_path / "whole", max_epochs=2, callbacks=[SeedEveryStep(), keep])
+        seed_everything(1, verbose=False)
+        resumed = self.build()
+        first = tmp_path / "kept" / "epoch=0.ckpt"
+        engine = Engine(default_root_dir=tmp_path / "rest", callbacks=[SeedEveryStep()], max_epochs=2, **QUIET)
+        engine.fit(resumed, datamodule=OrderedDemo(root=demo_root, crop_size=70), ckpt_path=first)
+        expected = whole.state_dict()
+        for name, value in resumed.state_dict().items():
+            torch.testing.assert_close(value, expected[name], rtol=1e-4, atol=1e-5, equal_nan=True, msg=lambda text, name=name: f"{name}: {text}")
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def exported(cls, trained: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+        model, _ = trained
+        root = tmp_path_factory.mktemp("export")
+        return {"onnx": model.to_onnx(root), "openvino": model.to_openvino(root)}
+
+    @pytest.mark.parametrize("kind", ["onnx", "openvino"])
+    @pytest.mark.parametrize("batch", [1, 3])
+    @pytest.mark.parametrize("size", ODD_SIZES)
+    def test_export_keeps_scores(
+        self, trained: Any, exported: Any, kind: str, batch: int, size: tuple[int, int]
+    ) -> None:
+        model, _ = trained
+        given = images(size, batch)
+        with torch.no_grad():
+            expected = model(given)
+        run = ov.Core().compile_model(exported[kind], "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        result = {next(iter(port.names)): value for port, value in run(given.numpy()).items()}
+        for name in ("pred_score", "anomaly_map"):
+            np.testing.assert_allclose(result[name].reshape(-1), getattr(expected, name).flatten(), atol=1e-3, rtol=0)
+        np.testing.assert_array_equal(result["pred_label"].reshape(-1), expected.pred_label.flatten())
+
+    def test_test_run_reports_metrics_and_draws_the_reconstruction(self, trained: Any, demo_root: Path) -> None:
+        model, engine = trained
+        metrics = engine.test(model, datamodule=OrderedDemo(root=demo_root, crop_size=70))[0]
+        assert {"image_AUROC", "pixel_AUROC", "pixel_AUPRO"} <= set(metrics)
+        pictures = list(Path(engine.trainer.default_root_dir).rglob("*.png"))
+        assert len(pictures) == 60
+
+    def test_predict_brings_the_reconstruction(self, trained: Any, demo_root: Path) -> None:
+        model, engine = trained
+        batch = engine.predict(model, datamodule=OrderedDemo(root=demo_root, crop_size=70))[0]
+        assert batch.reconstruction.shape == batch.image.shape
+        assert 0 <= batch.reconstruction.min() <= batch.reconstruction.max() <= 1
+
+    def test_get_model_finds_it(self) -> None:
+        name = self.build().name
+        assert type(get_model(name)).__name__ == name
+
+
+def _has_gradient(parameter: torch.nn.Parameter) -> bool:
+    return parameter.grad is not None and bool(parameter.grad.abs().sum() > 0)
