@@ -72,17 +72,20 @@ class UserSegmentation(StructureExtractor):
         self.channels = self._probe(source)
 
     @torch.no_grad()
-    def _probe(self, source: str, side: int = 64) -> int:
-        """Return the number of output channels for one image of the smallest size, or say what is wrong."""
-        wanted = f"expected (1, 3, {side}, {side}) in [0, 1] to give probabilities (1, C, {side}, {side})"
+    def _probe(self, source: str) -> int:
+        """Return the number of output channels for two small images, or say what is wrong.
+
+        Neither one image nor a square: a program exported for its example's size only is to fail here, not later.
+        """
+        batch, height, width = 2, 64, 96
+        size = f"{height}, {width}"
+        wanted = f"expected images ({batch}, 3, {size}) in [0, 1] to give probabilities ({batch}, C, {size})"
         try:
-            shape = tuple(self.network(torch.zeros(1, 3, side, side)).shape)
+            shape = tuple(self.network(torch.zeros(batch, 3, height, width)).shape)
         except Exception as error:  # whatever the user's network raises
-            msg = (
-                f"Segmentation '{source}' failed on a {side} px image ({error}); {wanted}: export it with dynamic size."
-            )
+            msg = f"Segmentation '{source}' failed ({error}); {wanted}: export it with dynamic batch and image size."
             raise ValueError(msg) from error
-        if len(shape) != 4 or shape[0] != 1 or shape[2:] != (side, side):
+        if len(shape) != 4 or shape[0] != batch or shape[2:] != (height, width):
             msg = f"Segmentation '{source}' gave {shape}; {wanted}: resize and squash its output to that."
             raise ValueError(msg)
         return shape[1]

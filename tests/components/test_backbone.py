@@ -64,14 +64,14 @@ def test_names_of_layers(theirs: str, timms: str) -> None:
 def test_a_cat_is_a_cat() -> None:
     network = timm.create_model(OFFLINE_BACKBONE).eval()
     network.load_state_dict(offline_weights())
-    cat = torch.from_numpy(data.chelsea()[:, 75:375]).permute(2, 0, 1)[None] / 255
+    cat = torch.from_numpy(data.chelsea().copy()).permute(2, 0, 1)[None] / 255
     config = network.default_cfg
     mean, std = (torch.tensor(config[name])[:, None, None] for name in ("mean", "std"))
     with torch.no_grad():
         probability = network((F.interpolate(cat, (224, 224), mode="bilinear", antialias=True) - mean) / std).softmax(1)
     best = probability[0].topk(3)
     assert best.indices[0] == 285
-    assert best.values[0] > 0.6
+    assert best.values[0] > 0.7
     assert set(best.indices.tolist()) <= CATS
 
 

@@ -17,7 +17,7 @@ def groups(count: int = 40) -> tuple[torch.Tensor, torch.Tensor]:
 
 def distinct_seed() -> int:
     """A seed whose first centres lie in both groups."""
-    points, group = groups()
+    points, _ = groups()
     return next(s for s in range(20) if (cosine_kmeans(points, 2, 0, s)[1] @ torch.eye(5)[:, :2]).argmax(1).sum() == 1)
 
 
