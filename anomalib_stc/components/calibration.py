@@ -65,7 +65,8 @@ class HoldoutCalibration(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: AnomalibModule) -> None:
         """Calibrate at the end of training where no validation did; the checkpoint is written after this."""
-        if trainer.current_epoch + 1 == trainer.max_epochs or trainer.should_stop:
+        last = trainer.current_epoch + 1 == trainer.max_epochs or trainer.global_step == trainer.max_steps
+        if last or trainer.should_stop:
             self._calibrate(trainer, pl_module)
 
     def on_fit_end(self, trainer: Trainer, pl_module: AnomalibModule) -> None:

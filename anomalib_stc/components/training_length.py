@@ -25,7 +25,7 @@ def set_default_length(trainer: Trainer, images: int) -> None:
         return
     trainer.fit_loop.setup_data()
     loader = trainer.train_dataloader
-    batch_size = loader.batch_size * trainer.world_size
+    batch_size = (loader.batch_size or 1) * trainer.world_size
     epochs = max(1, math.ceil(images / (batch_size * trainer.num_training_batches)))
     trainer.fit_loop.max_epochs = epochs
     if trainer.check_val_every_n_epoch == 1:

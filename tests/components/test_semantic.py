@@ -180,9 +180,7 @@ def test_a_wrong_shape_is_one_sentence(arguments: dict[str, object], shape: str)
 @pytest.mark.parametrize("example", [(1, 3, 64, 64), (2, 3, 128, 128)])
 def test_a_program_of_one_size_is_refused_at_once(tmp_path: Path, example: tuple[int, ...]) -> None:
     path = export(Segmentation(), tmp_path / "fixed.pt2", example, dynamic=False)
-    with pytest.raises(
-        ValueError, match=r"^Segmentation '.*' failed \(.*\); expected .*: export it with dynamic .*\.$"
-    ):
+    with pytest.raises(ValueError, match=r"^Segmentation '.*' failed \(.*\); expected .*: export it .*\.$"):
         UserSegmentation(path)
 
 
