@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -28,7 +29,7 @@ def create_backbone(name: str, strides: tuple[int, ...]) -> nn.Module:
         ValueError: If timm does not know the name, or the network has not these strides.
     """
     try:
-        network = timm.create_model(name, pretrained=False, features_only=True)
+        network: Any = timm.create_model(name, pretrained=False, features_only=True)
     except Exception as error:  # timm raises many kinds; the user needs to know which name
         msg = f"Backbone '{name}' cannot be built: {error}. Give a timm name, 'local-dir:FOLDER' or 'none'."
         raise ValueError(msg) from error

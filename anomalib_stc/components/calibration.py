@@ -6,8 +6,7 @@ from typing import Any
 
 import torch
 from anomalib.data import AnomalibDataset
-from anomalib.models import AnomalibModule
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from anomalib_stc.components.holdout import plain_loader, split_holdout
@@ -33,7 +32,7 @@ class HoldoutCalibration(Callback):
         self._whole: AnomalibDataset | None = None
         self._step: int | None = None
 
-    def setup(self, trainer: Trainer, pl_module: AnomalibModule, stage: str) -> None:
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Split the data module's training images before a fit."""
         del pl_module
         datamodule: Any = getattr(trainer, "datamodule", None)
@@ -43,44 +42,46 @@ class HoldoutCalibration(Callback):
         self.training, self.held_out = split_holdout(datamodule.train_data, self.fraction)
         datamodule.train_data = self.training
 
-    def on_train_start(self, trainer: Trainer, pl_module: AnomalibModule) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Without a data module there was nothing to split: use the training images, and say so."""
         del pl_module
         self._step = None
         if self.held_out is None:
-            self.training = self.held_out = trainer.train_dataloader.dataset
+            loader: Any = trainer.train_dataloader
+            self.training = self.held_out = loader.dataset
             logger.warning("No data module was given: scales and thresholds come from the training images themselves.")
 
-    def teardown(self, trainer: Trainer, pl_module: AnomalibModule, stage: str) -> None:
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Give the data module all its training images back."""
         del pl_module
+        datamodule: Any = getattr(trainer, "datamodule", None)
         if stage == "fit" and self._whole is not None:
-            trainer.datamodule.train_data = self._whole
+            datamodule.train_data = self._whole
             self._whole = None
 
-    def on_validation_start(self, trainer: Trainer, pl_module: AnomalibModule) -> None:
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Calibrate before validation finds its own thresholds on the same scale."""
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
             self._calibrate(trainer, pl_module)
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: AnomalibModule) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Calibrate at the end of training where no validation did; the checkpoint is written after this."""
         last = trainer.current_epoch + 1 == trainer.max_epochs or trainer.global_step == trainer.max_steps
         if last or trainer.should_stop:
             self._calibrate(trainer, pl_module)
 
-    def on_fit_end(self, trainer: Trainer, pl_module: AnomalibModule) -> None:
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Calibrate a training that ended in the middle of an epoch."""
         self._calibrate(trainer, pl_module)
 
-    def images(self, pl_module: AnomalibModule, dataset: AnomalibDataset) -> Iterator[Tensor]:
+    def images(self, pl_module: Any, dataset: AnomalibDataset) -> Iterator[Tensor]:
         """Yield a data set's images in batches (B, 3, H, W), as they are at test time, on the module's device."""
         transform = pl_module.pre_processor.transform if pl_module.pre_processor else None
         for batch in plain_loader(dataset, transform, BATCH_SIZE):
             yield batch.image.to(pl_module.device)
 
     @torch.no_grad()
-    def _calibrate(self, trainer: Trainer, pl_module: AnomalibModule) -> None:
+    def _calibrate(self, trainer: Trainer, pl_module: Any) -> None:
         """Set scales, then thresholds, once for every state of the weights."""
         if self._step == trainer.global_step or self.held_out is None:
             return

@@ -5,6 +5,7 @@ so a deep level with large numbers does not drown a shallow one (chosen on two o
 """
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -40,10 +41,11 @@ class BackboneFeatures(TextureFeatures):
         super().__init__()
         self.name = name
         self.network = create_backbone(name, LEVEL_STRIDES).requires_grad_(requires_grad=False)
-        self.channels = sum(self.network.feature_info.channels())
+        info: Any = self.network.feature_info
+        config: Any = self.network.default_cfg
+        self.channels = sum(info.channels())
         self.mean: Tensor
         self.std: Tensor
-        config = self.network.default_cfg
         self.eval()  # Lightning keeps every module in the mode it finds it in
         self.register_buffer("mean", torch.tensor(config["mean"])[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(config["std"])[:, None, None], persistent=False)

@@ -36,7 +36,7 @@ class AnomalyScore(nn.Module):
         self.scale: Tensor
         self.register_buffer("scale", torch.ones(len(self.weights)))
 
-    def forward(self, residuals: Mapping[str, Tensor], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    def forward(self, residuals: Mapping[str, Tensor], size: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         """Return the anomaly map (B, 1, *size) and the image score (B,).
 
         Args:
@@ -47,7 +47,7 @@ class AnomalyScore(nn.Module):
         flat = anomaly_map.flatten(1)
         return anomaly_map, flat.amax(1) if self.reduction == "max" else flat.mean(1)
 
-    def combine(self, residuals: Mapping[str, Tensor], size: tuple[int, int]) -> Tensor:
+    def combine(self, residuals: Mapping[str, Tensor], size: tuple[int, ...]) -> Tensor:
         """Return the weighted mean of the calibrated terms (B, 1, *size): about 1 on normal images."""
         terms = [
             resize(residuals[name], size) * (weight / scale)
@@ -68,7 +68,7 @@ class AnomalyScore(nn.Module):
         self.scale.copy_(torch.stack([means[name] for name in self.weights]).clamp(min=1e-6))
 
 
-def resize(residual: Tensor, size: tuple[int, int]) -> Tensor:
+def resize(residual: Tensor, size: tuple[int, ...]) -> Tensor:
     """Bring a map (B, 1, h, w) to the given size."""
     if residual.shape[-2:] == size:
         return residual

@@ -49,6 +49,7 @@ class SoftCanny(StructureExtractor):
         super().__init__()
         self.threshold = threshold
         self.stride = stride
+        self.luma: Tensor
         self.column: Tensor
         self.row: Tensor
         column, row = gradient_kernels(sigma)

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from typing import Any
 
 from lightning.pytorch import Trainer
 
@@ -24,7 +25,7 @@ def set_default_length(trainer: Trainer, images: int) -> None:
     if not untold:
         return
     trainer.fit_loop.setup_data()
-    loader = trainer.train_dataloader
+    loader: Any = trainer.train_dataloader
     batch_size = (loader.batch_size or 1) * trainer.world_size
     epochs = max(1, math.ceil(images / (batch_size * trainer.num_training_batches)))
     trainer.fit_loop.max_epochs = epochs

@@ -42,7 +42,7 @@ class Branch(nn.Module):
         super().__init__()
         self.encoder = structure_encoder(structure_channels, structure_stride, key_channels)
         self.memory = memory
-        self.direct = nn.Conv2d(key_channels, texture_channels, 1) if memory is None else None
+        self.direct = nn.Conv2d(key_channels, texture_channels, 1) if memory is None else nn.Identity()
         self.decoder = texture_decoder(texture_channels, widths)
 
     def forward(self, structure: Tensor) -> BranchOutput:
@@ -55,7 +55,7 @@ class Branch(nn.Module):
 def structure_encoder(channels: int, stride: int, key_channels: int) -> nn.Sequential:
     """Return convolutions from a structure to queries on the feature grid."""
     if stride == GRID_STRIDE:
-        head = [conv_block(channels, key_channels)]
+        head: list[nn.Module] = [conv_block(channels, key_channels)]
     else:
         width = key_channels // 2
         cell = 4 // stride

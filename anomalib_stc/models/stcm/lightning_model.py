@@ -1,6 +1,7 @@
 """STCM as a model of anomalib: steps, optimiser, and what happens before and after training."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
 import torch
 from anomalib import LearningType
@@ -23,6 +24,7 @@ from anomalib_stc.components.reconstruction_batch import with_reconstruction
 from anomalib_stc.components.scoring import AnomalyScore
 from anomalib_stc.components.training_length import set_default_length
 from anomalib_stc.components.visualizer import ReconstructionVisualizer
+from anomalib_stc.models.stcm.branch import Branch
 from anomalib_stc.models.stcm.loss import StcmLoss
 from anomalib_stc.models.stcm.preparation import prepare
 from anomalib_stc.models.stcm.structures import extractors
@@ -78,6 +80,10 @@ class Stcm(AnomalibModule):
     Raises:
         ValueError: If an argument is out of range or a network cannot be built; the sentence says which.
     """
+
+    model: StcmModel
+    loss: StcmLoss
+    prepared: Tensor
 
     def __init__(
         self,
@@ -158,7 +164,6 @@ class Stcm(AnomalibModule):
             },
             PatchDiscriminator() if adversarial_loss else None,
         )
-        self.prepared: Tensor
         self.register_buffer("prepared", torch.tensor(data=False))
         self.calibration = HoldoutCalibration(holdout, normal_quantile)
 
@@ -198,21 +203,23 @@ class Stcm(AnomalibModule):
         Both losses go back in one pass and leave no gradient in the other's weights, so one optimiser steps both:
         gradient clipping, accumulation, step counts and resuming are Lightning's own.
         """
-        set_default_length(self.trainer, self.hparams.train_images)
-        rate = self.hparams.learning_rate
+        settings: Any = self.hparams
+        set_default_length(self.trainer, settings.train_images)
+        rate = settings.learning_rate
         generator = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         groups = [{"params": generator}]
         if self.loss.discriminator is not None:
             groups.append({"params": list(self.loss.discriminator.parameters())})
-        rates = [rate, rate * self.hparams.discriminator_ratio][: len(groups)]
-        optimizer = torch.optim.Adam(groups, lr=rate, betas=(0.5, 0.99), weight_decay=self.hparams.weight_decay)
+        rates = [rate, rate * settings.discriminator_ratio][: len(groups)]
+        optimizer = torch.optim.Adam(groups, lr=rate, betas=(0.5, 0.99), weight_decay=settings.weight_decay)
         steps = int(self.trainer.estimated_stepping_batches)
         scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=steps, pct_start=0.1)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def configure_callbacks(self) -> list[Callback]:
         """Return anomalib's own callbacks and the calibration."""
-        return [*super().configure_callbacks(), self.calibration]
+        callbacks: Any = super().configure_callbacks()
+        return [*callbacks, self.calibration]
 
     def setup(self, stage: str) -> None:
         """Load the backbone before a first fit; a checkpoint brings its own."""
@@ -223,13 +230,13 @@ class Stcm(AnomalibModule):
         """Fit parts and memories, unless a checkpoint brought them; the same on every process."""
         if self.prepared:
             return
-        dataset = self.calibration.training
+        dataset: Any = self.calibration.training
         step = max(1, len(dataset) // PREPARATION_IMAGES)
         some = dataset.subsample(list(range(0, len(dataset), step))[:PREPARATION_IMAGES])
         prepare(self.model, list(self.calibration.images(self, some)))
         self.prepared.fill_(value=True)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the sum of all losses, each logged by its name."""
         del batch_idx
         terms = self.loss(batch.image, self.model(batch.image), self.model.extract)
@@ -240,7 +247,7 @@ class Stcm(AnomalibModule):
 
     def on_train_epoch_end(self) -> None:
         """Log how the memories were used: dead items and the effective number of items."""
-        for name, branch in self.model.branches.items():
+        for name, branch in cast("Mapping[str, Branch]", self.model.branches).items():
             if branch.memory is not None:
                 usage = branch.memory.pop_usage()
                 self.log_dict({f"memory_{name}_{key}": value for key, value in usage.items()}, sync_dist=True)
@@ -250,7 +257,7 @@ class Stcm(AnomalibModule):
         del args, kwargs
         return batch.update(**self.model(batch.image)._asdict())
 
-    def test_step(self, batch: Batch, *args: Any, **kwargs: Any) -> STEP_OUTPUT:
+    def test_step(self, batch: Any, *args: Any, **kwargs: Any) -> Any:
         """Return the batch with its scores, maps and reconstructions."""
         del args, kwargs
         output = self.model.infer(batch.image)

@@ -3,7 +3,8 @@
 Items that start as the means of clusters of real features need no long training to be used; none starts dead.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from torch.nn import functional as F
 
 from anomalib_stc.components.clustering import cluster_means, cosine_kmeans
 from anomalib_stc.components.semantic import PartSegmentation
+from anomalib_stc.models.stcm.branch import Branch
 from anomalib_stc.models.stcm.torch_model import StcmModel
 
 POINTS = 16384  # grid positions that k-means sees in all: enough for hundreds of clusters, seconds of time
@@ -31,7 +33,7 @@ def prepare(model: StcmModel, images: list[Tensor]) -> None:
         if isinstance(extractor, PartSegmentation):
             extractor.fit(points)
     structures = [model.extract(batch) for batch in images]
-    for name, branch in model.branches.items():
+    for name, branch in cast("Mapping[str, Branch]", model.branches).items():
         if branch.memory is None:
             continue
         items = len(branch.memory.values)

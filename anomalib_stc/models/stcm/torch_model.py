@@ -57,7 +57,8 @@ class StcmModel(nn.Module):
     ) -> None:
         super().__init__()
         self.features = features
-        self.extractors = nn.ModuleDict(extractors or {"image": ImageItself()})
+        extractors = extractors or {"image": ImageItself()}
+        self.extractors = nn.ModuleDict(extractors)
         self.score = score
         self.branches = nn.ModuleDict(
             {
@@ -71,7 +72,7 @@ class StcmModel(nn.Module):
                     if memory_items
                     else None,
                 )
-                for name, extractor in self.extractors.items()
+                for name, extractor in extractors.items()
             },
         )
         count = len(self.branches)
