@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from test_configs import GreyModel
 
 from anomalib_stc import demo
 from anomalib_stc.components.evaluator import default_evaluator
 from anomalib_stc.components.post_processor import NormalPostProcessor
 from anomalib_stc.components.pre_processor import ExactPreProcessor
 from anomalib_stc.components.reconstruction_batch import with_reconstruction
+from tests.test_configs import GreyModel
 
 
 class StandIn(GreyModel):
