@@ -2,11 +2,15 @@
 
 from torch import nn
 
+PADDING = "replicate"  # zeros outside the image would draw an edge that the anomaly map then shows
+
 
 def conv_block(in_channels: int, out_channels: int, stride: int = 1, kernel_size: int = 3) -> nn.Sequential:
     """Convolution, batch normalisation and ReLU; (B, in_channels, H, W) to (B, out_channels, H/stride, W/stride)."""
     return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=False),
+        nn.Conv2d(
+            in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, padding_mode=PADDING, bias=False
+        ),
         nn.BatchNorm2d(out_channels),
         nn.ReLU(inplace=True),
     )

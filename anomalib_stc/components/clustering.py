@@ -34,3 +34,12 @@ def cluster_means(points: Tensor, label: Tensor, clusters: int) -> Tensor:
     count = torch.bincount(label, minlength=clusters).clamp(min=1)
     total = torch.zeros(clusters, points.shape[1], device=points.device, dtype=points.dtype)
     return total.index_add_(0, label, points) / count[:, None]
+
+
+def fill_empty(label: Tensor, clusters: int, seed: int = 0) -> Tensor:
+    """Return labels (P,) in which every cluster that had no point got one, drawn at random."""
+    empty = (torch.bincount(label, minlength=clusters) == 0).nonzero().flatten()
+    drawn = torch.randperm(len(label), generator=torch.Generator().manual_seed(seed))[: len(empty)]
+    filled = label.clone()
+    filled[drawn.to(label.device)] = empty
+    return filled

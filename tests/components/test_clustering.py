@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from anomalib_stc.components.clustering import cluster_means, cosine_kmeans
+from anomalib_stc.components.clustering import cluster_means, cosine_kmeans, fill_empty
 
 
 def groups(count: int = 40) -> tuple[torch.Tensor, torch.Tensor]:
@@ -71,3 +71,10 @@ def test_means_of_labels() -> None:
     points = torch.tensor([[1.0, 2.0], [3.0, 4.0], [10.0, 20.0]])
     means = cluster_means(points, torch.tensor([2, 2, 0]), 4)
     assert means.tolist() == [[10, 20], [0, 0], [2, 3], [0, 0]]
+
+
+def test_an_empty_cluster_gets_a_point() -> None:
+    label = torch.zeros(50, dtype=torch.long)
+    filled = fill_empty(label, 4)
+    assert torch.bincount(filled, minlength=4).tolist() == [47, 1, 1, 1]
+    assert torch.equal(label, torch.zeros(50, dtype=torch.long))

@@ -8,12 +8,11 @@ import numpy as np
 import openvino as ov
 import pytest
 import torch
-from anomalib.data import ImageBatch
 from anomalib.callbacks import ModelCheckpoint
+from anomalib.data import ImageBatch
 from anomalib.engine import Engine
 from anomalib.models import AnomalibModule, get_model
 from lightning.pytorch import Callback, seed_everything
-
 
 from anomalib_stc.data import TextureDemo
 
@@ -115,7 +114,14 @@ class ModelContract(ABC):
         engine.fit(resumed, datamodule=OrderedDemo(root=demo_root, crop_size=70), ckpt_path=first)
         expected = whole.state_dict()
         for name, value in resumed.state_dict().items():
-            torch.testing.assert_close(value, expected[name], rtol=1e-4, atol=1e-5, equal_nan=True, msg=lambda text, name=name: f"{name}: {text}")
+            torch.testing.assert_close(
+                value,
+                expected[name],
+                rtol=1e-4,
+                atol=1e-5,
+                equal_nan=True,
+                msg=lambda text, name=name: f"{name}: {text}",
+            )
 
     @pytest.fixture(scope="class")
     @classmethod

@@ -15,7 +15,8 @@ SWITCHES = {
     "semantic only": {"low_level": False},
     "mean instead of fusion": {"fusion": False},
     "no structure loss": {"structure_loss": 0.0},
-    "no structure score": {"structure_score": 0.0},
+    "no structure score": {"low_level_score": 0.0},
+    "semantic score": {"semantic_score": 0.25},
     "no adversarial loss": {"adversarial_loss": 0.0},
     "from scratch": {"backbone": "none"},
     "autoencoder": {

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from anomalib_stc.components.blocks import conv_block, up_block
+from anomalib_stc.components.blocks import PADDING, conv_block, up_block
 from anomalib_stc.components.features import GRID_STRIDE
 from anomalib_stc.components.memory import Memory
 
@@ -75,6 +75,6 @@ def texture_decoder(channels: int, widths: Sequence[int]) -> nn.Sequential:
         conv_block(wide, wide),
         up_block(wide, middle),
         up_block(middle, narrow),
-        nn.Conv2d(narrow, 12, 3, padding=1),
+        nn.Conv2d(narrow, 12, 3, padding=1, padding_mode=PADDING),
         nn.PixelShuffle(2),
     )

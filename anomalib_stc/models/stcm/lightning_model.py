@@ -62,7 +62,8 @@ class Stcm(AnomalibModule):
         structure_loss: Weight of the difference of the structures of image and reconstruction.
         adversarial_loss: Weight of the adversarial loss; 0 for no discriminator.
         pixel_score: Weight of the pixel residual in the map.
-        structure_score: Weight of the structure residuals in the map, shared by the structures.
+        low_level_score: Weight of the difference of the edges of image and reconstruction in the map.
+        semantic_score: The same of the semantic structures; with ``parts`` it costs a second pass of the backbone.
         correspondence_score: Weight of the distance of the fused read-out to the image's features in the map.
         smoothing: Width of the Gaussian on the map, in pixels.
         image_score: Image score from the map: ``max``, or ``mean`` for diffuse anomalies.
@@ -92,8 +93,8 @@ class Stcm(AnomalibModule):
         semantic: str = "parts",
         semantic_args: dict[str, Any] | None = None,
         low_level: bool = True,
-        parts: int = 64,
-        part_temperature: float = 40.0,
+        parts: int = 256,
+        part_temperature: float = 30.0,
         memory_items: int = 300,
         memory_temperature: float = 10.0,
         memory_shrink: float = 1.0,
@@ -107,14 +108,15 @@ class Stcm(AnomalibModule):
         structure_loss: float = 0.5,
         adversarial_loss: float = 0.1,
         pixel_score: float = 0.5,
-        structure_score: float = 0.5,
-        correspondence_score: float = 1.0,
+        low_level_score: float = 0.25,
+        semantic_score: float = 0.0,
+        correspondence_score: float = 4.0,
         smoothing: float = 4.0,
         image_score: str = "max",
         learning_rate: float = 2e-3,
         discriminator_ratio: float = 0.1,
         weight_decay: float = 0.0,
-        train_images: int = 1600,
+        train_images: int = 800,
         holdout: float = 0.1,
         normal_quantile: float = 0.99,
         pre_processor: nn.Module | bool = True,
@@ -134,6 +136,7 @@ class Stcm(AnomalibModule):
             part_temperature=part_temperature,
             low_level=low_level,
         )
+        structure_weights = {"low_level": low_level_score, "semantic": semantic_score}
         self.model = StcmModel(
             features,
             structures,
@@ -141,7 +144,7 @@ class Stcm(AnomalibModule):
                 {
                     "pixel": pixel_score,
                     "correspondence": correspondence_score,
-                    **{name: structure_score / len(structures) for name in structures},
+                    **{name: weight for name, weight in structure_weights.items() if name in structures},
                 },
                 smoothing,
                 image_score,

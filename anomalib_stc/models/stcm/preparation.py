@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from anomalib_stc.components.clustering import cluster_means, cosine_kmeans
+from anomalib_stc.components.clustering import cluster_means, cosine_kmeans, fill_empty
 from anomalib_stc.components.semantic import PartSegmentation
 from anomalib_stc.models.stcm.branch import Branch
 from anomalib_stc.models.stcm.torch_model import StcmModel
@@ -37,7 +37,7 @@ def prepare(model: StcmModel, images: list[Tensor]) -> None:
         if branch.memory is None:
             continue
         items = len(branch.memory.values)
-        label, _ = cosine_kmeans(points, items, seed=SEED)
+        label = fill_empty(cosine_kmeans(points, items, seed=SEED)[0], items)
         queries = F.normalize(_sample([branch.encoder(batch[name]) for batch in structures]), dim=1)
         branch.memory.write(cluster_means(queries, label, items), cluster_means(points, label, items))
     model.train(training)
