@@ -1,8 +1,10 @@
 """Convolution blocks of P-Net (ECCV 2020): 3x3 convolution, batch normalisation, ReLU."""
 
+from typing import Final
+
 from torch import nn
 
-PADDING = "replicate"  # zeros outside the image would draw an edge that the anomaly map then shows
+PADDING: Final = "replicate"  # zeros outside the image would draw an edge that the anomaly map then shows
 
 
 def conv_block(in_channels: int, out_channels: int, stride: int = 1, kernel_size: int = 3) -> nn.Sequential:
