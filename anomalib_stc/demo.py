@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     metrics = engine.test(model, datamodule=data, verbose=False)[0]
     predicted = cast("list[ImageBatch]", engine.predict(model, datamodule=data))
     exported = _export(engine, model, options.output)
-    outputs = _run_export(exported, data)
+    outputs = _run_export(exported, TextureDemo(options.output / "data", options.category))
     differences = {name: _difference(name, predicted, outputs) for name in COMPARED}
     picture = options.output / "demo.png"
     _sheet(predicted, outputs).save(picture)
@@ -58,7 +58,11 @@ def _export(engine: Engine, model: Stcm, folder: Path) -> Path:
 
 
 def _run_export(path: Path, data: TextureDemo) -> list[dict[str, torch.Tensor]]:
-    """Run the exported model on the test images at their own size: score (B,) and map (B, 1, H, W) of each batch."""
+    """Run the exported model on the test images: score (B,) and map (B, 1, H, W) of each batch.
+
+    The data module must be one that no trainer has seen: only then its images come at their own size.
+    """
+    data.setup()
     # Newer CPUs would compute in bfloat16, whose two or three digits are too few to compare.
     model = openvino.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     outputs = (model(batch.image.numpy()) for batch in data.test_dataloader())
