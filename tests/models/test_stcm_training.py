@@ -64,18 +64,6 @@ def test_it_finds_a_planted_defect(demo_root: Path, tmp_path: Path) -> None:
     assert metrics["image_AUROC"] > 0.8
 
 
-def test_command_line_trains_tests_and_exports(demo_root: Path, tmp_path: Path) -> None:
-    small = ["--model.image_size=64", "--model.parts=8", "--model.memory_items=32", "--trainer.logger=false"]
-    data = ["--data", "anomalib_stc.data.TextureDemo", f"--data.root={demo_root}", "--data.crop_size=70"]
-    train = command("train", "--model", "stcm", *small, "--model.train_images=16", *data, cwd=tmp_path)
-    assert "image_AUROC" in train
-    assert "training 1 epochs" in train
-    (checkpoint,) = tmp_path.rglob("model.ckpt")
-    small = small[:-1]
-    command("export", "--model", "stcm", *small, "--export_type=openvino", f"--ckpt_path={checkpoint}", cwd=tmp_path)
-    assert len(list(tmp_path.rglob("model.xml"))) == 1
-
-
 def test_two_processes_train_the_same_weights(demo_root: Path, tmp_path: Path) -> None:
     TextureDemo(root=demo_root, crop_size=70).prepare_data()
     program = tmp_path / "program.py"

@@ -1,0 +1,74 @@
+"""Latency of the exported STCM beside anomalib's PaDiM (ResNet18), one image, same run: prints medians and the ratio.
+
+``python -m benchmarks.latency`` downloads nothing: both models have random weights, which cost the same time.
+"""
+
+import argparse
+import statistics
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import openvino as ov
+import torch
+from anomalib.models import AnomalibModule, Padim
+
+from anomalib_stc.models import Stcm
+
+RUNS = 30
+WARM_UP = 5
+OPSET = 18  # the one torch writes; anomalib asks for 14, and the attempt to go back prints a traceback
+
+
+def main() -> None:
+    """Export both, run them in turn, report."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.latency", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--image-size", type=int, default=256, help="side in pixels of image and model")
+    side = parser.parse_args().image_size
+    image = np.random.default_rng(0).random((1, 3, side, side), dtype=np.float32)
+    with TemporaryDirectory() as folder:
+        models = {
+            name: compiled(model, side, Path(folder) / name)
+            for name, model in (("stcm", stcm(side)), ("padim", padim(side)))
+        }
+        seconds = in_turn(models, image)
+    medians = {name: 1e3 * statistics.median(times) for name, times in seconds.items()}
+    for name, median in medians.items():
+        print(f"{name:<8}{median:8.2f} ms, median of {RUNS}")
+    print(f"ratio   {medians['stcm'] / medians['padim']:8.2f}")
+
+
+def stcm(side: int) -> Stcm:
+    """Return an untrained STCM."""
+    return Stcm(image_size=side)
+
+
+def padim(side: int) -> Padim:
+    """Return PaDiM with the statistics of random features, as large as trained ones."""
+    model = Padim(backbone="resnet18", pre_trained=False, pre_processor=Padim.configure_pre_processor((side, side)))
+    channels, positions = model.model.n_features, (side // 4) ** 2
+    model.model.gaussian.mean = torch.zeros(channels, positions)
+    model.model.gaussian.inv_covariance = torch.eye(channels).repeat(positions, 1, 1)
+    return model
+
+
+def compiled(model: AnomalibModule, side: int, folder: Path) -> ov.CompiledModel:
+    """Export a model for images of one size, as anomalib does, and compile it for one image at a time."""
+    path = model.eval().to_openvino(folder, input_size=(side, side), onnx_kwargs={"opset_version": OPSET})
+    return ov.compile_model(path, "CPU", {"PERFORMANCE_HINT": "LATENCY"})
+
+
+def in_turn(models: dict[str, ov.CompiledModel], image: np.ndarray) -> dict[str, list[float]]:
+    """Return the seconds of every run: the models take turns, so that a busy machine slows both."""
+    seconds: dict[str, list[float]] = {name: [] for name in models}
+    for _ in range(RUNS + WARM_UP):
+        for name, model in models.items():
+            start = time.perf_counter()
+            model(image)
+            seconds[name].append(time.perf_counter() - start)
+    return {name: times[WARM_UP:] for name, times in seconds.items()}
+
+
+if __name__ == "__main__":
+    main()

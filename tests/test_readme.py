@@ -1,0 +1,69 @@
+"""The README's commands and program, run as they stand but for a small model and the folders they name."""
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from anomalib_stc.data import TextureDemo
+from tests.models.test_stcm_training import command
+
+ROOT = Path(__file__).parents[1]
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+SHELL = [line for language, block in BLOCKS if language == "bash" for line in block.strip().splitlines()]
+TRAIN = [line for line in SHELL if line.startswith("anomalib train")]
+SMALL = {"image_size": 64, "parts": 8, "memory_items": 16, "train_images": 8}
+
+
+@pytest.fixture
+def place(demo_root: Path, tmp_path: Path) -> Path:
+    """A working folder with configurations, the demo set as category `C` of root `R`, and a folder `good` in `R`."""
+    TextureDemo(root=demo_root).prepare_data()
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    (tmp_path / "R").mkdir()
+    (tmp_path / "R" / "C").symlink_to(next(demo_root.glob("brick-*-s*"), None) or next(demo_root.glob("brick-*")))
+    for folder, brightness in (("good", 120), ("bad", 220)):
+        (tmp_path / "R" / folder).mkdir()
+        for number in range(12):
+            pixels = np.random.default_rng(number).integers(brightness - 20, brightness, (70, 90, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "R" / folder / f"{number}.png")
+    return tmp_path
+
+
+def small(line: str) -> list[str]:
+    prefix = "--model.init_args." if "--config" in line else "--model."
+    return [f"{prefix}{name}={value}" for name, value in SMALL.items()]
+
+
+def test_every_command_is_known() -> None:
+    """`make demo` is tested in test_demo.py, and `make test` is how this runs."""
+    assert [line.split()[:2] for line in SHELL] == [
+        ["make", "demo"],
+        ["make", "test"],
+        *[["anomalib", "train"]] * 4,
+        ["anomalib", "export"],
+    ]
+
+
+@pytest.mark.parametrize("line", TRAIN)
+def test_training_command(line: str, place: Path) -> None:
+    quick = ["--trainer.logger=false", "--data.num_workers=0"] if "--config" not in line else ["--trainer.logger=false"]
+    printed = command(*shlex.split(line)[1:], *small(line), *quick, cwd=place)
+    assert "image_AUROC" in printed
+    if "--data MVTecAD" in line:
+        export = shlex.split(SHELL[-1])[1:]
+        command(*export, *small(export[0]), cwd=place)
+        assert len(list(place.rglob("model.xml"))) == 1
+
+
+def test_program(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (program,) = [block for language, block in BLOCKS if language == "python"]
+    arguments = ", ".join(f"{name}={value}" for name, value in SMALL.items())
+    monkeypatch.chdir(place)
+    names: dict[str, Any] = {}
+    exec(program.replace("image_size=256", arguments), names)
+    assert names["reconstruction"].shape[1:] == (3, 64, 64)
