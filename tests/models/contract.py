@@ -51,7 +51,7 @@ def fit(model: AnomalibModule, root: Path, out: Path, **trainer: Any) -> Engine:
 
 def run_onnx(path: Path, image: np.ndarray) -> dict[str, np.ndarray]:
     """Run an ONNX file by the reference of the format itself."""
-    session = ReferenceEvaluator(path)
+    session = ReferenceEvaluator(str(path))
     return dict(zip(session.output_names, session.run(None, {session.input_names[0]: image}), strict=True))
 
 
