@@ -14,11 +14,11 @@ import openvino as ov
 import torch
 from anomalib.models import AnomalibModule, Padim
 
+from anomalib_stc.demo import OPSET
 from anomalib_stc.models import Stcm
 
 RUNS = 30
 WARM_UP = 5
-OPSET = 18  # the one torch writes; anomalib asks for 14, and the attempt to go back prints a traceback
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 Items that start as the means of clusters of real features need no long training to be used; none starts dead.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import cast
 
 import torch
@@ -28,28 +28,26 @@ def prepare(model: StcmModel, images: list[Tensor]) -> None:
     """
     training = model.training
     model.train()
-    points = _sample([model.features(batch) for batch in images])
+    features = [model.features(batch) for batch in images]
+    points = _sample(features)
     for extractor in model.extractors.values():
         if isinstance(extractor, PartSegmentation):
             extractor.fit(points)
-    structures = [model.extract(batch) for batch in images]
-    for name, branch in cast("Mapping[str, Branch]", model.branches).items():
-        if branch.memory is None:
-            continue
-        items = len(branch.memory.values)
+    structures = [model.extract(batch, features=known) for batch, known in zip(images, features, strict=True)]
+    branches = cast("Mapping[str, Branch]", model.branches)
+    memories = {name: branch.memory for name, branch in branches.items() if branch.memory is not None}
+    if memories:
+        items = len(next(iter(memories.values())).values)  # the same for every branch, so the clusters are too
         label = fill_empty(cosine_kmeans(points, items, seed=SEED)[0], items)
-        queries = F.normalize(_sample([branch.encoder(batch[name]) for batch in structures]), dim=1)
-        branch.memory.write(cluster_means(queries, label, items), cluster_means(points, label, items))
+        values = cluster_means(points, label, items)
+    for name, memory in memories.items():
+        queries = F.normalize(_sample([branches[name].encoder(batch[name]) for batch in structures]), dim=1)
+        memory.write(cluster_means(queries, label, items), values)
     model.train(training)
 
 
 def _sample(maps: Iterable[Tensor]) -> Tensor:
     """Return at most `POINTS` positions (P, C) of maps (B, C, h, w): the same ones for maps of one grid."""
-    flat = torch.cat(list(_positions(maps)))
+    flat = torch.cat([batch.permute(0, 2, 3, 1).flatten(0, 2) for batch in maps])
     chosen = torch.randperm(len(flat), generator=torch.Generator().manual_seed(SEED))[:POINTS]
     return flat[chosen.to(flat.device)]
-
-
-def _positions(maps: Iterable[Tensor]) -> Iterator[Tensor]:
-    for batch in maps:
-        yield batch.permute(0, 2, 3, 1).flatten(0, 2)
