@@ -65,12 +65,10 @@ class Memory(nn.Module):
 
     def address(self, query: Tensor) -> Tensor:
         """Return the weights (B, items, H, W) of the items for every query."""
-        keys = F.normalize(self.keys, dim=1)[..., None, None]
-        similarity = F.conv2d(F.normalize(query, dim=1), keys)
-        weight = (similarity * self.log_temperature.exp()).softmax(1)
+        weight = affinity(query, self.keys, self.log_temperature.exp())
         if self.top_k is not None:
             weight = weight * (weight >= weight.topk(self.top_k, dim=1).values[:, -1:])
-        cut = (weight.amax(1, keepdim=True) / 2).clamp(max=self.shrink).detach()
+        cut = (weight.sum(1, keepdim=True) * self.shrink).clamp(max=0.5)
         weight = F.relu(weight - cut)
         return weight / weight.sum(1, keepdim=True)
 
@@ -92,3 +90,21 @@ class Memory(nn.Module):
         self.usage.zero_()
         entropy = -(share * share.clamp(min=1e-12).log()).sum()
         return {"dead": (share < 0.01 / len(share)).sum().float(), "perplexity": entropy.exp()}
+
+
+def affinity(query: Tensor, keys: Tensor, temperature: Tensor | float) -> Tensor:
+    """Return exp(temperature * cosine) of queries and keys, divided by the largest of every query.
+
+    Divided by its sum it is the softmax over the keys, written so because OpenVINO runs this faster than a softmax over
+    channels.
+
+    Args:
+        query: Queries (B, C, H, W).
+        keys: Keys (N, C).
+        temperature: Factor of the cosine similarity.
+
+    Returns:
+        Affinities (B, N, H, W) in [0, 1], the largest of every query 1.
+    """
+    similarity = F.conv2d(F.normalize(query, dim=1), F.normalize(keys, dim=1)[..., None, None])
+    return ((similarity - similarity.amax(1, keepdim=True)) * temperature).exp()

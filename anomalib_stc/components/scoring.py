@@ -53,7 +53,7 @@ class AnomalyScore(nn.Module):
             resize(residuals[name], size) * (weight / scale)
             for (name, weight), scale in zip(self.weights.items(), self.scale, strict=True)
         ]
-        return torch.stack(terms).sum(0) / sum(self.weights.values())
+        return sum(terms[1:], terms[0]) / sum(self.weights.values())
 
     def smooth(self, anomaly_map: Tensor) -> Tensor:
         """Blur a map (B, 1, H, W) with the Gaussian of this score."""

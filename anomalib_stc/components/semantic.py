@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from anomalib_stc.components.clustering import cosine_kmeans
 from anomalib_stc.components.features import GRID_STRIDE
+from anomalib_stc.components.memory import affinity
 from anomalib_stc.components.structure import StructureExtractor
 
 
@@ -47,8 +48,8 @@ class PartSegmentation(StructureExtractor):
         if features is None:
             msg = "PartSegmentation got no features: pass the texture features of the images."
             raise ValueError(msg)
-        similarity = F.conv2d(F.normalize(features, dim=1), self.centres[..., None, None])
-        return (similarity * self.temperature).softmax(1)
+        weight = affinity(features, self.centres, self.temperature)
+        return weight / weight.sum(1, keepdim=True)
 
 
 class UserSegmentation(StructureExtractor):

@@ -8,8 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as kornia's Canny
-# Neighbour pairs (dy, dx) of non-maximum suppression.
-DIRECTIONS = ((0, 1), (1, 0), (1, 1), (1, -1))
+DIRECTIONS = ((0, 1), (1, 0), (1, 1), (1, -1))  # (dy, dx) of the neighbours of non-maximum suppression
 
 
 class StructureExtractor(nn.Module, ABC):
@@ -52,19 +51,23 @@ class SoftCanny(StructureExtractor):
         self.luma: Tensor
         self.column: Tensor
         self.row: Tensor
+        self.compass: Tensor
+        self.neighbours: Tensor
         column, row = gradient_kernels(sigma)
-        self.register_buffer("luma", torch.tensor(LUMA)[None, :, None, None], persistent=False)
+        cell = torch.full((stride, stride), 1 / stride**2)
+        self.register_buffer("luma", torch.tensor(LUMA)[None, :, None, None] * cell, persistent=False)
         self.register_buffer("column", column, persistent=False)
         self.register_buffer("row", row, persistent=False)
+        compass, neighbours = direction_kernels()
+        self.register_buffer("compass", compass, persistent=False)
+        self.register_buffer("neighbours", neighbours, persistent=False)
 
     def forward(self, image: Tensor, features: Tensor | None = None) -> Tensor:
         """Return the edge strength (B, 1, H / stride, W / stride)."""
         del features
-        grey = F.conv2d(image, self.luma)
-        grey = F.avg_pool2d(grey, self.stride) if self.stride > 1 else grey
-        gradient = self.gradient(grey)
+        gradient = self.gradient(F.conv2d(image, self.luma, stride=self.stride))
         magnitude = (gradient.square().sum(1, keepdim=True) + 1e-8).sqrt()
-        ridge = magnitude - ridge_neighbour(gradient / magnitude, magnitude)
+        ridge = magnitude - self.ridge_neighbour(gradient / magnitude, magnitude)
         thin = torch.sigmoid(16 * ridge / (magnitude + 0.02))
         power = (magnitude / self.threshold).square().square()
         return thin * power / (power + 1)
@@ -74,6 +77,19 @@ class SoftCanny(StructureExtractor):
         margin = self.row.shape[-1] // 2
         padded = F.pad(grey, (margin,) * 4, mode="replicate")
         return F.conv2d(F.conv2d(padded, self.column), self.row, groups=2)
+
+    def ridge_neighbour(self, direction: Tensor, magnitude: Tensor) -> Tensor:
+        """Return the larger magnitude of the two neighbours along the gradient, as a smooth mixture of directions.
+
+        Args:
+            direction: Unit gradients (B, 2, H, W), x first.
+            magnitude: Gradient magnitudes (B, 1, H, W).
+        """
+        padded = F.pad(magnitude, (1, 1, 1, 1), mode="replicate")
+        ahead, behind = F.conv2d(padded, self.neighbours).chunk(2, 1)
+        weights = F.conv2d(direction, self.compass).square().square().square()
+        total = (weights * torch.maximum(ahead, behind)).sum(1, keepdim=True)
+        return total / (weights.sum(1, keepdim=True) + 1e-6)
 
 
 def gradient_kernels(sigma: float) -> tuple[Tensor, Tensor]:
@@ -85,22 +101,14 @@ def gradient_kernels(sigma: float) -> tuple[Tensor, Tensor]:
     return torch.stack([smooth, slope])[..., None], torch.stack([slope, smooth])[:, :, None]
 
 
-def ridge_neighbour(direction: Tensor, magnitude: Tensor) -> Tensor:
-    """Return the larger magnitude of the two neighbours along the gradient, as a smooth mixture of directions.
+def direction_kernels() -> tuple[Tensor, Tensor]:
+    """Return the unit vectors (4, 2, 1, 1) of the directions, x first, and what picks the neighbours (8, 1, 3, 3).
 
-    Args:
-        direction: Unit gradients (B, 2, H, W), x first.
-        magnitude: Gradient magnitudes (B, 1, H, W).
+    The neighbours are those ahead in every direction, then those behind.
     """
-    height, width = magnitude.shape[-2:]
-    padded = F.pad(magnitude, (1, 1, 1, 1), mode="replicate")
-    dx, dy = direction[:, :1], direction[:, 1:]
-    total = torch.zeros_like(magnitude)
-    weights = torch.full_like(magnitude, 1e-6)
-    for y, x in DIRECTIONS:
-        ahead = padded[..., 1 + y : 1 + y + height, 1 + x : 1 + x + width]
-        behind = padded[..., 1 - y : 1 - y + height, 1 - x : 1 - x + width]
-        weight = ((dy * y + dx * x).square() / (y * y + x * x)).square().square()
-        total = total + weight * torch.maximum(ahead, behind)
-        weights = weights + weight
-    return total / weights
+    compass = torch.tensor([(x, y) for y, x in DIRECTIONS], dtype=torch.float32)
+    neighbours = torch.zeros(2 * len(DIRECTIONS), 1, 3, 3)
+    for index, (y, x) in enumerate(DIRECTIONS):
+        neighbours[index, 0, 1 + y, 1 + x] = 1
+        neighbours[len(DIRECTIONS) + index, 0, 1 - y, 1 - x] = 1
+    return F.normalize(compass, dim=1)[..., None, None], neighbours

@@ -8,7 +8,7 @@ import torch
 from anomalib_stc.models import Stcm
 from tests.models.contract import SIDE, ModelContract, images
 
-SMALL = {"image_size": SIDE, "parts": 8, "memory_items": 32, "key_channels": 16, "widths": (16, 8, 8)}
+SMALL = {"image_size": SIDE, "parts": 8, "memory_items": 32, "key_channels": 16, "widths": (16, 8)}
 SWITCHES = {
     "no memory": {"memory_items": 0},
     "low level only": {"semantic": "none"},

@@ -27,7 +27,7 @@ from anomalib_stc.models import Stcm
 torch.set_num_threads(1)
 if __name__ == "__main__":
     data = TextureDemo(root=sys.argv[1], crop_size=70, train_batch_size=4)
-    model = Stcm(image_size=64, parts=8, memory_items=32, key_channels=16, widths=(16, 8, 8))
+    model = Stcm(image_size=64, parts=8, memory_items=32, key_channels=16, widths=(16, 8))
     engine = Engine(default_root_dir=sys.argv[2], accelerator="cpu", devices=2, strategy="ddp", max_epochs=1,
                     logger=False, enable_progress_bar=False)
     engine.fit(model, datamodule=data)

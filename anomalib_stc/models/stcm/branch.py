@@ -26,7 +26,7 @@ class Branch(nn.Module):
         structure_stride: 1, 2 or 4 pixels of the image a pixel of the structure, or 8 on the feature grid.
         texture_channels: Channels of the texture features, the memory's values.
         key_channels: Channels of the query.
-        widths: Channels of the decoder at strides 8, 4 and 2.
+        widths: Channels of the decoder at strides 8 and 4.
         memory: The memory, or ``None`` to map the query to texture by one convolution (ablation).
     """
 
@@ -55,7 +55,7 @@ class Branch(nn.Module):
 def structure_encoder(channels: int, stride: int, key_channels: int) -> nn.Sequential:
     """Return convolutions from a structure to queries on the feature grid."""
     if stride == GRID_STRIDE:
-        head: list[nn.Module] = [conv_block(channels, key_channels)]
+        head: list[nn.Module] = [conv_block(channels, key_channels, kernel_size=1)]
     else:
         width = key_channels // 2
         cell = 4 // stride
@@ -69,12 +69,11 @@ def structure_encoder(channels: int, stride: int, key_channels: int) -> nn.Seque
 
 def texture_decoder(channels: int, widths: Sequence[int]) -> nn.Sequential:
     """Return convolutions from texture features at stride 8 to an image."""
-    wide, middle, narrow = widths
+    wide, narrow = widths
     return nn.Sequential(
         conv_block(channels, wide, kernel_size=1),
         conv_block(wide, wide),
-        up_block(wide, middle),
-        up_block(middle, narrow),
-        nn.Conv2d(narrow, 12, 3, padding=1, padding_mode=PADDING),
-        nn.PixelShuffle(2),
+        up_block(wide, narrow),
+        nn.Conv2d(narrow, 48, 3, padding=1, padding_mode=PADDING),
+        nn.PixelShuffle(4),
     )

@@ -55,7 +55,7 @@ class Stcm(AnomalibModule):
         memory_top_k: Keep this many addresses only; ``None`` keeps all.
         fusion: Fuse the branches by learned attention; ``False`` takes their mean (ablation).
         key_channels: Channels of the queries.
-        widths: Channels of the decoders at strides 8, 4 and 2.
+        widths: Channels of the decoders at strides 8 and 4.
         pixel_loss: Weight of the L1 loss of the fused image.
         branch_loss: Weight of the L1 loss of the branches' images.
         value_loss: Weight of the distance of the memories' read-outs to the texture features.
@@ -95,13 +95,13 @@ class Stcm(AnomalibModule):
         low_level: bool = True,
         parts: int = 256,
         part_temperature: float = 30.0,
-        memory_items: int = 300,
+        memory_items: int = 200,
         memory_temperature: float = 10.0,
         memory_shrink: float = 1.0,
         memory_top_k: int | None = None,
         fusion: bool = True,
         key_channels: int = 48,
-        widths: tuple[int, int, int] = (48, 24, 12),
+        widths: tuple[int, int] = (32, 16),
         pixel_loss: float = 1.0,
         branch_loss: float = 1.0,
         value_loss: float = 1.0,

@@ -34,7 +34,7 @@ class StcmModel(nn.Module):
         score: From residuals to map and score. Its terms are ``pixel``, ``correspondence`` and a structure's name.
         memory_items: Items of every memory; 0 for no memory (ablation).
         key_channels: Channels of the queries.
-        widths: Channels of the decoders at strides 8, 4 and 2.
+        widths: Channels of the decoders at strides 8 and 4.
         temperature: Start of the memories' learned temperature.
         shrink: See `Memory`.
         top_k: See `Memory`.
@@ -111,13 +111,12 @@ class StcmModel(nn.Module):
 
     def fuse(self, branches: list[BranchOutput]) -> tuple[Tensor | None, tuple[Tensor, Tensor]]:
         """Return the attention and the branches' textures and images, mixed by it."""
-        textures = torch.stack([branch.texture for branch in branches], 1)
-        images = torch.stack([branch.image for branch in branches], 1)
+        textures, images = [branch.texture for branch in branches], [branch.image for branch in branches]
         if self.attention is None:
-            return None, (textures.mean(1), images.mean(1))
+            return None, (torch.stack(textures).mean(0), torch.stack(images).mean(0))
         attention = self.attention(torch.cat([branch.query for branch in branches], 1)).softmax(1)
-        pixelwise = resize(attention, images.shape[-2:])
-        return attention, ((attention[:, :, None] * textures).sum(1), (pixelwise[:, :, None] * images).sum(1))
+        pixelwise = resize(attention, images[0].shape[-2:])
+        return attention, (mix(attention, textures), mix(pixelwise, images))
 
     def predict(self, image: Tensor, output: StructureTexture) -> InferenceBatch:
         """Score images from what was inferred of them."""
@@ -151,6 +150,12 @@ class ImageItself(StructureExtractor):
         """Return the image (B, 3, H, W)."""
         del features
         return image
+
+
+def mix(weights: Tensor, maps: list[Tensor]) -> Tensor:
+    """Return the sum of maps (B, C, H, W), each times its channel of the weights (B, len(maps), H, W)."""
+    first, *others = [weight * values for weight, values in zip(weights.split(1, 1), maps, strict=True)]
+    return sum(others, first)
 
 
 def distance(texture: Tensor, features: Tensor) -> Tensor:
