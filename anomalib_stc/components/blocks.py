@@ -2,6 +2,7 @@
 
 from typing import Final
 
+import torch
 from torch import nn
 
 PADDING: Final = "replicate"  # zeros outside the image would draw an edge that the anomaly map then shows
@@ -24,3 +25,16 @@ def up_block(in_channels: int, out_channels: int) -> nn.Sequential:
         nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False),
         conv_block(in_channels, out_channels),
     )
+
+
+def shuffle_block(in_channels: int, out_channels: int, factor: int) -> nn.Sequential:
+    """Convolution and pixel shuffle; (B, in_channels, H, W) to (B, out_channels, factor H, factor W).
+
+    All pixels of a cell start with the same weights (ICNR, Aitken et al., 2017), else the grid of cells shows.
+    """
+    cell = factor**2
+    conv = nn.Conv2d(in_channels, out_channels * cell, 3, padding=1, padding_mode=PADDING)
+    with torch.no_grad():
+        for parameter in conv.parameters():
+            parameter.copy_(parameter[::cell].repeat_interleave(cell, 0))
+    return nn.Sequential(conv, nn.PixelShuffle(factor))

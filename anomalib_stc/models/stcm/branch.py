@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from anomalib_stc.components.blocks import PADDING, conv_block, up_block
+from anomalib_stc.components.blocks import conv_block, shuffle_block, up_block
 from anomalib_stc.components.features import GRID_STRIDE
 from anomalib_stc.components.memory import Memory
 
@@ -74,6 +74,5 @@ def texture_decoder(channels: int, widths: Sequence[int]) -> nn.Sequential:
         conv_block(channels, wide, kernel_size=1),
         conv_block(wide, wide),
         up_block(wide, narrow),
-        nn.Conv2d(narrow, 48, 3, padding=1, padding_mode=PADDING),
-        nn.PixelShuffle(4),
+        shuffle_block(narrow, 3, 4),
     )
