@@ -8,6 +8,7 @@ import statistics
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import openvino as ov
@@ -46,7 +47,9 @@ def stcm(side: int) -> Stcm:
 
 def padim(side: int) -> Padim:
     """Return PaDiM with the statistics of random features, as large as trained ones."""
-    model = Padim(backbone="resnet18", pre_trained=False, pre_processor=Padim.configure_pre_processor((side, side)))
+    model: Any = Padim(
+        backbone="resnet18", pre_trained=False, pre_processor=Padim.configure_pre_processor((side, side))
+    )
     channels, positions = model.model.n_features, (side // 4) ** 2
     model.model.gaussian.mean = torch.zeros(channels, positions)
     model.model.gaussian.inv_covariance = torch.eye(channels).repeat(positions, 1, 1)
@@ -57,6 +60,29 @@ def compiled(model: AnomalibModule, side: int, folder: Path) -> ov.CompiledModel
     """Export a model for images of one size, as anomalib does, and compile it for one image at a time."""
     path = model.eval().to_openvino(folder, input_size=(side, side), onnx_kwargs={"opset_version": OPSET})
     return ov.compile_model(path, "CPU", {"PERFORMANCE_HINT": "LATENCY"})
+
+
+def exported_cost(model: AnomalibModule, side: int, folder: Path) -> dict[str, float]:
+    """Return milliseconds an image, images a second and megabytes of a model exported to OpenVINO."""
+    compiled_model = compiled(model, side, folder)
+    image = np.random.default_rng(0).random((1, 3, side, side), dtype=np.float32)
+    milliseconds = 1e3 * statistics.median(in_turn({"": compiled_model}, image)[""])
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.suffix in {".xml", ".bin"})
+    return {"latency_ms": milliseconds, "images_per_s": throughput(folder, image), "size_mb": size / 2**20}
+
+
+def throughput(folder: Path, image: np.ndarray) -> float:
+    """Return the images a second of an exported model, several requests at once."""
+    path = next(folder.rglob("*.xml"))
+    queue = ov.AsyncInferQueue(ov.compile_model(path, "CPU", {"PERFORMANCE_HINT": "THROUGHPUT"}))
+    for _ in range(WARM_UP):
+        queue.start_async(image)
+    queue.wait_all()
+    start = time.perf_counter()
+    for _ in range(RUNS):
+        queue.start_async(image)
+    queue.wait_all()
+    return RUNS / (time.perf_counter() - start)
 
 
 def in_turn(models: dict[str, ov.CompiledModel], image: np.ndarray) -> dict[str, list[float]]:

@@ -1,0 +1,109 @@
+"""One run of the benchmark in a process of its own, so that its memory is its own: ``python -m benchmarks.one FOLDER``.
+
+FOLDER holds ``job.yaml``; what the run finds is written beside it, ``row.json`` last.
+"""
+
+import json
+import os
+import resource
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from anomalib.data import AnomalibDataModule, ImageBatch
+from anomalib.engine import Engine
+from anomalib.models import AnomalibModule, get_model
+from lightning.pytorch import seed_everything
+from omegaconf import OmegaConf
+
+from anomalib_stc.components.holdout import plain_loader
+from anomalib_stc.components.pre_processor import ExactPreProcessor
+from benchmarks.images import datamodule, hold_out
+from benchmarks.latency import exported_cost
+from benchmarks.measures import accuracy
+from benchmarks.predictions import Predictions
+from benchmarks.regions import Regions
+from benchmarks.settings import STATISTIC
+from benchmarks.statistic import statistic
+from benchmarks.weights import lite0_backbone
+
+
+def main(folder: Path) -> None:
+    """Do the job of a folder."""
+    OmegaConf.register_new_resolver("lite0", lambda: lite0_backbone(folder / "weights"))
+    job: Any = OmegaConf.to_container(OmegaConf.load(folder / "job.yaml"), resolve=True)
+    if job["threads"]:
+        torch.set_num_threads(job["threads"])
+    seed_everything(job["seed"], workers=True)
+    module = datamodule(job["data"], job["set"], job["spec"]["batch_size"])
+    held_out = hold_out(module, job["holdout"])
+    found, costs = by_statistic(module, job) if job["model"] == STATISTIC else by_model(module, held_out, job, folder)
+    found.save(folder)
+    Regions.of(found.maps, found.masks).save(folder / "regions.npz")
+    figures = accuracy(found.scores, found.labels, found.threshold, found.maps, found.masks)
+    row = {"set": job["set"], "model": job["model"], "seed": job["seed"], **figures, **costs}
+    (folder / "row.json").write_text(json.dumps(row, indent=1))
+
+
+def by_model(
+    module: AnomalibDataModule, held_out: Any, job: dict[str, Any], folder: Path
+) -> tuple[Predictions, dict[str, float]]:
+    """Train a model, predict the test images, measure what it costs."""
+    model: Any = build(job["spec"], job["image_size"])
+    engine = Engine(default_root_dir=folder / "engine", logger=False, limit_val_batches=0)
+    train_s = seconds(lambda: engine.fit(model, datamodule=module))
+    normals = plain_loader(held_out, module.test_data.augmentations, job["spec"]["batch_size"])
+    threshold = np.quantile(Predictions.of(predict(engine, model, normals)).scores, job["quantile"])
+    batches: list[ImageBatch] = []
+    test_s = seconds(lambda: batches.extend(predict(engine, model, module.test_dataloader())))
+    costs = {"train_s": train_s, "test_s": test_s, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    if job["latency"]:
+        costs |= exported_cost(model, job["image_size"], folder / "exported")
+    return Predictions.of(batches)._replace(threshold=float(threshold)), costs
+
+
+def by_statistic(module: AnomalibDataModule, job: dict[str, Any]) -> tuple[Predictions, dict[str, float]]:
+    """Choose the statistic of the pixels that fits the test images best: no model, a bar."""
+    transform = ExactPreProcessor(job["image_size"]).transform
+    train, test = (list(plain_loader(data, transform, 8)) for data in (module.train_data, module.test_data))
+    found = Predictions.of(test)
+    learnt, tested = (torch.cat([batch.image for batch in batches]).movedim(1, -1).numpy() for batches in (train, test))
+    scores, maps = statistic(list(learnt), list(tested), found.labels, found.masks)
+    return found._replace(scores=scores, maps=maps), {}
+
+
+def build(spec: dict[str, Any], side: int) -> AnomalibModule:
+    """Return a model at one image size, with raw scores: a normalisation would cut off what lies beyond the seen."""
+    model = get_model(spec["model"], post_processor=False, evaluator=False, visualizer=False, **spec["args"])
+    model.pre_processor = type(model).configure_pre_processor((side, side))
+    return model
+
+
+def predict(engine: Engine, model: AnomalibModule, loader: Any) -> list[ImageBatch]:
+    """Return the batches of a loader with scores and maps."""
+    batches: Any = engine.predict(model, dataloaders=loader, return_predictions=True)
+    return batches
+
+
+def seconds(work: Any) -> float:
+    """Return how long work takes."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def die_with_parent() -> None:
+    """End this process when the one that started it is gone, so that no two write into one folder."""
+    parent = os.getppid()
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    threading.Thread(target=die_with_parent, daemon=True).start()
+    main(Path(sys.argv[1]))

@@ -1,0 +1,28 @@
+"""The table of all finished runs."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+COLUMNS = (
+    *("set", "model", "seed"),
+    *("image_auroc", "image_ap", "image_f1", "pixel_auroc", "pixel_ap", "aupro", "aupro_05"),
+    *("train_s", "test_s", "latency_ms", "images_per_s", "peak_mb", "size_mb"),
+)
+
+
+def write_table(output: Path) -> None:
+    """Write ``runs.csv`` from the rows of all finished runs, or leave the old one where anything fails."""
+    finished = (path for path in (output / "runs").rglob("row.json") if not path.parent.name.endswith(".partial"))
+    rows = [json.loads(path.read_text()) for path in sorted(finished)]
+    table = pd.DataFrame(rows, columns=list(COLUMNS)).round(5)
+    write_atomically(output / "runs.csv", table.to_csv(index=False))
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)

@@ -1,0 +1,140 @@
+"""Every run of the settings, one process each: what is finished stays, what is killed leaves nothing that counts."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain, product
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from omegaconf import DictConfig, OmegaConf
+from rich.progress import Progress
+
+from benchmarks.images import category_folder
+from benchmarks.manifest import write_manifest
+from benchmarks.results import write_table
+from benchmarks.settings import STATISTIC, plain
+
+
+class Run(NamedTuple):
+    """One model on one category with one seed."""
+
+    folder: Path
+    job: dict[str, Any]
+
+    @property
+    def finished(self) -> bool:
+        """Whether it was run before; a folder gets its name only when all is in it."""
+        return (self.folder / "row.json").is_file()
+
+
+def run_all(settings: DictConfig, command: str) -> list[Run]:
+    """Do all runs that are not finished, write the table after each, and return those that failed.
+
+    Raises:
+        ValueError: If a category has no images, or a finished run was made with other settings.
+    """
+    output = Path(settings.output)
+    runs = list(planned(settings))
+    for run in runs:
+        check_same(run)
+    write_manifest(output, settings, command)
+    waiting = [run for run in runs if not run.finished]
+    print(f"{len(runs) - len(waiting)} of {len(runs)} runs are finished already; results go to {output}")
+    return [run for run, done in executed(waiting, settings.jobs, output) if not done]
+
+
+def executed(waiting: list[Run], jobs: int, output: Path) -> Iterator[tuple[Run, bool]]:
+    """Do runs, those that are timed first and alone; yield each with whether it succeeded, the table up to date."""
+    waiting = sorted(waiting, key=lambda run: not run.job["latency"])
+    alone = sum(run.job["latency"] for run in waiting)
+    with Progress() as progress, ThreadPoolExecutor(jobs) as pool:
+        bar = progress.add_task("runs", total=len(waiting))
+        for run, done in zip(waiting, chain(map(execute, waiting[:alone]), late(pool, waiting[alone:])), strict=True):
+            write_table(output)
+            progress.update(bar, advance=1, description="{set} {model} {seed}".format(**run.job))
+            yield run, done
+
+
+def late(pool: ThreadPoolExecutor, waiting: list[Run]) -> Iterator[bool]:
+    """Yield the outcome of runs, started together only when the first is asked for."""
+    yield from pool.map(execute, waiting)
+
+
+def planned(settings: DictConfig) -> Iterator[Run]:
+    """Yield all runs: every category, seed and model; only the first of a model measures its latency."""
+    shared = plain(settings)
+    output, data = Path(shared["output"]), shared["data"]
+    timed = {STATISTIC}
+    for category in data["categories"]:
+        category_folder(data, category)
+        for seed, (model, spec) in product(shared["seeds"], models(shared).items()):
+            if model == STATISTIC and seed != shared["seeds"][0]:
+                continue  # there is nothing random in it
+            job = {"set": category, "model": model, "seed": seed, "spec": spec, "latency": model not in timed}
+            job |= {key: shared[key] for key in ("data", "image_size", "holdout", "quantile")}
+            yield Run(run_folder(output, category, model, seed), job | {"threads": job_threads(job, shared)})
+            timed.add(model)
+
+
+def models(shared: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the models with their settings, and the statistic where it is wanted."""
+    return shared["models"] | ({STATISTIC: {"batch_size": 8}} if shared["statistic"] else {})
+
+
+def job_threads(job: dict[str, Any], shared: dict[str, Any]) -> int | None:
+    """Return the threads of a run: all for one that is timed, which runs alone."""
+    return None if job["latency"] else shared["threads"]
+
+
+def run_folder(output: Path, category: str, model: str, seed: int) -> Path:
+    """Return the folder of one run."""
+    return output / "runs" / category / model / f"seed{seed}"
+
+
+def check_same(run: Run) -> None:
+    """Raise a `ValueError` if a finished run had another job than it would have now."""
+    if not run.finished:
+        return
+    before = OmegaConf.to_container(OmegaConf.load(run.folder / "job.yaml"), resolve=False)
+    if relevant(before) != relevant(run.job):
+        msg = f"{run.folder} was run with other settings: choose another --output, or remove that folder."
+        raise ValueError(msg)
+
+
+def relevant(job: Any) -> dict[str, Any]:
+    """Return what of a job decides its figures: not the number of categories, threads, or where the root lies."""
+    kept = {key: value for key, value in job.items() if key not in {"threads", "latency", "data"}}
+    return {**kept, "layout": job["data"]["layout"], "folder": job["data"]["folder"]}
+
+
+def execute(run: Run) -> bool:
+    """Do one run; say whether it succeeded. Its folder has another name until all is in it."""
+    partial = run.folder.with_name(run.folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    OmegaConf.save(OmegaConf.create(run.job), partial / "job.yaml")
+    if not process(partial, environment(run)):
+        return False
+    for bulky in ("engine", "weights", "exported"):
+        shutil.rmtree(partial / bulky, ignore_errors=True)
+    partial.rename(run.folder)
+    return True
+
+
+def process(folder: Path, environment: dict[str, str]) -> bool:
+    """Do the job of a folder in a process of its own, with its log beside it; say whether it succeeded."""
+    with (folder / "log.txt").open("w") as log:
+        command = [sys.executable, "-m", "benchmarks.one", str(folder)]
+        return subprocess.run(command, stdout=log, stderr=log, env=environment, check=False).returncode == 0
+
+
+def environment(run: Run) -> dict[str, str]:
+    """Return the environment of a run: its threads, and for PatchCore memory that goes back to the system."""
+    threads = run.job["threads"]
+    limits = {} if threads is None else {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    frugal = {"MALLOC_MMAP_THRESHOLD_": "1048576"} if run.job["spec"].get("model") == "patchcore" else {}
+    return {**os.environ, **limits, **frugal}

@@ -1,0 +1,146 @@
+"""The runner repeats nothing that is finished, loses nothing, and counts nothing that is half done."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from omegaconf import OmegaConf
+from torchvision.utils import save_image
+
+from benchmarks import runner, settings
+from benchmarks.__main__ import main
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Two categories in MVTec AD layout, an image each."""
+    for category in ("a", "deep/b"):
+        folder = tmp_path / "data" / category / "train" / "good"
+        folder.mkdir(parents=True)
+        save_image(torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(0)), folder / "0.png")
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def ran(monkeypatch) -> list[Path]:
+    """Run folders in the order in which they were run, by a run that writes its row and does nothing else."""
+    folders: list[Path] = []
+
+    def process(folder: Path, environment: dict[str, str]) -> bool:
+        job = OmegaConf.load(folder / "job.yaml")
+        folders.append(folder)
+        (folder / "engine").mkdir()
+        (folder / "row.json").write_text(json.dumps({"set": job.set, "model": job.model, "seed": job.seed}))
+        return job.model != "broken"
+
+    monkeypatch.setattr(runner, "process", process)
+    return folders
+
+
+def start(root: Path, output: Path, *more: str) -> int:
+    """Run the command line on both categories."""
+    common = ["--data-root", str(root), "--categories", "a", "deep/b", "--output", str(output), "--seeds", "0", "1"]
+    return main(["run", *common, *more])
+
+
+def rows(output: Path) -> list[tuple[str, str, int]]:
+    """Set, model and seed of every row of the table."""
+    table = pd.read_csv(output / "runs.csv")
+    return sorted(zip(table["set"], table["model"], table["seed"], strict=True))
+
+
+def test_every_category_model_and_seed_is_run_once(root: Path, tmp_path: Path, ran: list[Path]) -> None:
+    assert start(root, tmp_path / "out", "--models", "stcm", "padim", "--jobs", "2") == 0
+    learned = {(name, model, seed) for name in ("a", "deep/b") for model in ("stcm", "padim") for seed in (0, 1)}
+    assert set(rows(tmp_path / "out")) == learned | {("a", "statistic", 0), ("deep/b", "statistic", 0)}
+    assert len(ran) == len(set(ran)) == 10
+
+
+def test_a_second_start_repeats_nothing(root: Path, tmp_path: Path, ran: list[Path]) -> None:
+    start(root, tmp_path / "out", "--models", "padim")
+    before = rows(tmp_path / "out")
+    assert start(root, tmp_path / "out", "--models", "padim") == 0
+    assert len(ran) == len(before) == 6
+    assert rows(tmp_path / "out") == before
+
+
+def test_a_killed_run_counts_for_nothing_and_is_run_again(root: Path, tmp_path: Path, ran: list[Path]) -> None:
+    start(root, tmp_path / "out", "--models", "padim")
+    killed = runner.run_folder(tmp_path / "out", "a", "padim", 1)
+    killed.rename(killed.with_name("seed1.partial"))
+    runner.write_table(tmp_path / "out")
+    assert ("a", "padim", 1) not in rows(tmp_path / "out")
+    start(root, tmp_path / "out", "--models", "padim")
+    assert len(ran) == 7
+    assert not killed.with_name("seed1.partial").exists()
+    assert ("a", "padim", 1) in rows(tmp_path / "out")
+
+
+def test_a_failed_run_is_named_and_the_others_go_on(root: Path, tmp_path: Path, ran: list[Path], capsys) -> None:
+    config = tmp_path / "own.yaml"
+    config.write_text("models: {broken: {model: none, args: {}, batch_size: 8}, padim: {model: padim, args: {}}}")
+    assert start(root, tmp_path / "out", "--config", str(config)) == 1
+    assert {model for _, model, _ in rows(tmp_path / "out")} == {"padim", "statistic"}
+    assert "broken" in capsys.readouterr().err
+    assert runner.run_folder(tmp_path / "out", "a", "broken", 0).with_name("seed0.partial").is_dir()
+
+
+def test_other_settings_do_not_mix_with_finished_runs(root: Path, tmp_path: Path, ran: list[Path], capsys) -> None:
+    start(root, tmp_path / "out", "--models", "padim")
+    assert start(root, tmp_path / "out", "--models", "padim", "--image-size", "128") == 2
+    assert "other settings" in capsys.readouterr().err
+
+
+def test_other_images_do_not_mix_with_finished_runs(root: Path, tmp_path: Path, ran: list[Path], capsys) -> None:
+    start(root, tmp_path / "out", "--models", "padim")
+    save_image(torch.zeros(3, 8, 8), root / "a" / "train" / "good" / "1.png")
+    assert start(root, tmp_path / "out", "--models", "padim") == 2
+    assert "images of a" in capsys.readouterr().err
+
+
+def test_only_the_first_run_of_a_model_is_timed_and_it_runs_alone(root: Path, tmp_path: Path) -> None:
+    changes = {"data.root": str(root), "data.categories": ["a", "deep/b"], "output": str(tmp_path), "threads": 1}
+    jobs = [run.job for run in runner.planned(settings.load(settings.DEFAULT, changes))]
+    timed = [(job["set"], job["model"], job["seed"], job["threads"]) for job in jobs if job["latency"]]
+    assert timed == [("a", model, 0, None) for model in ("stcm", "padim", "patchcore")]
+    assert {job["threads"] for job in jobs if not job["latency"]} == {1}
+
+
+def test_the_manifest_says_what_was_run(root: Path, tmp_path: Path, ran: list[Path]) -> None:
+    start(root, tmp_path / "out", "--models", "padim")
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert set(manifest["images"]) == {"a", "deep/b"}
+    assert manifest["config"]["seeds"] == [0, 1]
+    assert list(manifest["config"]["models"]) == ["padim"]
+    assert manifest["command"].startswith("python -m benchmarks run")
+    assert str(root) not in json.dumps(manifest["config"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "cause"),
+    [
+        (["--categories", "none"], "There is no folder"),
+        (["--models", "none"], "There is no model none"),
+        (["--config", "none.yaml"], "There is no configuration none.yaml"),
+    ],
+)
+def test_a_mistake_is_one_sentence(root: Path, tmp_path: Path, arguments: list[str], cause: str, capsys) -> None:
+    assert start(root, tmp_path / "out", *arguments) == 2
+    error = capsys.readouterr().err
+    assert cause in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_wrong_name_in_a_configuration_is_one_sentence(tmp_path: Path) -> None:
+    config = tmp_path / "own.yaml"
+    config.write_text("sedes: [1]")
+    with pytest.raises(ValueError, match="sedes"):
+        settings.load(config, {})
+
+
+def test_shipped_configurations_load() -> None:
+    for path in sorted(settings.CONFIGS.glob("*.yaml")):
+        assert settings.load(path, {}).models
