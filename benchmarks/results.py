@@ -1,6 +1,8 @@
 """The table of all finished runs."""
 
 import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -14,10 +16,17 @@ COLUMNS = (
 
 def write_table(output: Path) -> None:
     """Write ``runs.csv`` from the rows of all finished runs, or leave the old one where anything fails."""
-    finished = (path for path in (output / "runs").rglob("row.json") if not path.parent.name.endswith(".partial"))
-    rows = [json.loads(path.read_text()) for path in sorted(finished)]
+    rows = [json.loads(path.read_text()) for path in sorted(finished(output / "runs"))]
     table = pd.DataFrame(rows, columns=list(COLUMNS)).round(5)
     write_atomically(output / "runs.csv", table.to_csv(index=False))
+
+
+def finished(folder: Path) -> Iterator[Path]:
+    """Yield ``row.json`` of every finished run; other runs may come, and their folders go, meanwhile."""
+    for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.endswith(".partial")]
+        if "row.json" in files:
+            yield Path(place) / "row.json"
 
 
 def write_atomically(path: Path, text: str) -> None:
