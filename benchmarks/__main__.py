@@ -1,7 +1,6 @@
 """``python -m benchmarks run`` measures models on your images, ``python -m benchmarks report`` shows what it found."""
 
 import argparse
-import shlex
 import sys
 from pathlib import Path
 
@@ -51,7 +50,7 @@ def run_command(options: argparse.Namespace, arguments: list[str]) -> int:
         **{name: getattr(options, name) for name in ("seeds", "image_size", "output", "jobs", "threads")},
     }
     chosen = settings.choose_models(settings.load(options.config, changes), options.models)
-    failed = run_all(chosen, "python -m benchmarks " + shlex.join(arguments))
+    failed = run_all(chosen, arguments)
     for run in failed:
         print(f"failed: {run.folder} (see log.txt in {run.folder.name}.partial)", file=sys.stderr)
     return 1 if failed else 0

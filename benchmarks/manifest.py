@@ -1,6 +1,7 @@
 """What the results were made from: command, commit, versions, hash of the images, settings."""
 
 import json
+import shlex
 import subprocess
 from datetime import datetime, timezone
 from importlib.metadata import version
@@ -16,8 +17,8 @@ from benchmarks.settings import plain
 PACKAGES = ("anomalib-stc", "anomalib", "torch", "torchvision", "lightning", "timm", "openvino", "numpy")
 
 
-def write_manifest(output: Path, settings: DictConfig, command: str) -> None:
-    """Write ``manifest.json``.
+def write_manifest(output: Path, settings: DictConfig, arguments: list[str]) -> None:
+    """Write ``manifest.json``; of paths it keeps the last name, where they lie says nothing to others.
 
     Raises:
         ValueError: If the results there were made from other images under the same names.
@@ -28,9 +29,10 @@ def write_manifest(output: Path, settings: DictConfig, command: str) -> None:
     if changed := [name for name, digest in images.items() if before.get(name, digest) != digest]:
         msg = f"The images of {', '.join(changed)} are not those of the results in {output}: choose another --output."
         raise ValueError(msg)
-    config["data"]["root"] = Path(config["data"]["root"]).name  # where it lies says nothing to others
+    config["data"]["root"] = Path(config["data"]["root"]).name
+    config["output"] = Path(config["output"]).name
     manifest: dict[str, Any] = {
-        "command": command,
+        "command": "python -m benchmarks " + shlex.join(last_name(argument) for argument in arguments),
         "commit": commit(),
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "versions": {package: version(package) for package in PACKAGES},
@@ -38,6 +40,11 @@ def write_manifest(output: Path, settings: DictConfig, command: str) -> None:
         "config": config,
     }
     write_atomically(output / "manifest.json", json.dumps(manifest, indent=1) + "\n")
+
+
+def last_name(argument: str) -> str:
+    """Return an absolute path's last name, anything else as it is."""
+    return Path(argument).name if Path(argument).is_absolute() else argument
 
 
 def previous_images(path: Path) -> dict[str, str]:

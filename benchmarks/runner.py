@@ -18,6 +18,8 @@ from benchmarks.manifest import write_manifest
 from benchmarks.results import write_table
 from benchmarks.settings import STATISTIC, plain
 
+CHECKOUT = Path(__file__).parents[1]
+
 
 class Run(NamedTuple):
     """One model on one category with one seed."""
@@ -31,7 +33,7 @@ class Run(NamedTuple):
         return (self.folder / "row.json").is_file()
 
 
-def run_all(settings: DictConfig, command: str) -> list[Run]:
+def run_all(settings: DictConfig, arguments: list[str]) -> list[Run]:
     """Do all runs that are not finished, write the table after each, and return those that failed.
 
     Raises:
@@ -41,7 +43,7 @@ def run_all(settings: DictConfig, command: str) -> list[Run]:
     runs = list(planned(settings))
     for run in runs:
         check_same(run)
-    write_manifest(output, settings, command)
+    write_manifest(output, settings, arguments)
     waiting = [run for run in runs if not run.finished]
     print(f"{len(runs) - len(waiting)} of {len(runs)} runs are finished already; results go to {output}")
     return [run for run, done in executed(waiting, settings.jobs, output) if not done]
@@ -133,8 +135,9 @@ def process(folder: Path, environment: dict[str, str]) -> bool:
 
 
 def environment(run: Run) -> dict[str, str]:
-    """Return the environment of a run: its threads, and for PatchCore memory that goes back to the system."""
+    """Return the environment of a run: threads, this checkout, and memory that PatchCore gives back to the system."""
     threads = run.job["threads"]
     limits = {} if threads is None else {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     frugal = {"MALLOC_MMAP_THRESHOLD_": "1048576"} if run.job["spec"].get("model") == "patchcore" else {}
-    return {**os.environ, **limits, **frugal}
+    here = {"PYTHONPATH": os.pathsep.join([str(CHECKOUT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)}
+    return {**os.environ, **limits, **frugal, **here}

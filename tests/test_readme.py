@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from anomalib_stc.data import TextureDemo
+from benchmarks.__main__ import main as benchmark
 from tests.models.test_stcm_training import command
 
 ROOT = Path(__file__).parents[1]
@@ -46,6 +47,7 @@ def test_every_command_is_known() -> None:
         ["make", "test"],
         *[["anomalib", "train"]] * 4,
         ["anomalib", "export"],
+        *[["python", "-m"]] * 2,
     ]
 
 
@@ -55,9 +57,19 @@ def test_training_command(line: str, place: Path) -> None:
     printed = command(*shlex.split(line)[1:], *small(line), *quick, cwd=place)
     assert "image_AUROC" in printed
     if "--data MVTecAD" in line:
-        export = shlex.split(SHELL[-1])[1:]
+        export = shlex.split(next(line for line in SHELL if line.startswith("anomalib export")))[1:]
         command(*export, *small(export[0]), cwd=place)
         assert len(list(place.rglob("model.xml"))) == 1
+
+
+def test_benchmark_commands(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+    run, report = (shlex.split(line)[3:] for line in SHELL if line.startswith("python -m benchmarks"))
+    assert benchmark([*run, "--models", "padim", "--seeds", "0", "--image-size", "64"]) == 0
+    assert benchmark(report) == 0
+    written = (place / "results" / "mine" / "report.md").read_text()
+    assert "padim" in written
+    assert "statistic" in written
 
 
 def test_program(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,30 @@
+"""The report on a result folder: `write_report` makes ``report.md`` and ``report.html``."""
+
+from pathlib import Path
+
+from benchmarks.report.markdown import markdown
+from benchmarks.report.page import page
+from benchmarks.report.results import read_results
+from benchmarks.report.tables import make_tables
+
+__all__ = ["write_report"]
+
+
+def write_report(folder: Path) -> tuple[Path, Path]:
+    """Write both reports into a result folder and return their paths; what cannot be written is left as it was.
+
+    Raises:
+        ValueError: If the folder, its ``runs.csv`` or its manifest cannot be read; one sentence.
+    """
+    results = read_results(folder)
+    tables = make_tables(results)
+    texts = {folder / "report.md": markdown(results, tables), folder / "report.html": page(results, tables)}
+    for path, text in texts.items():
+        _replace(path, text)
+    return folder / "report.md", folder / "report.html"
+
+
+def _replace(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)

@@ -1,0 +1,160 @@
+"""The report's tables as plain cells, made once for Markdown and HTML."""
+
+import math
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import pandas as pd
+
+from benchmarks.report.differences import SHOWN, Claim, Difference, Pair, claims, pairs
+from benchmarks.report.results import ACCURACY, COSTS, LABELS, Results
+from benchmarks.settings import STATISTIC
+
+DASH = "-"
+NO_INTERVAL = (
+    "A dash in place of an interval: resampling needs images.csv and regions.npz of both models' runs, and one of six "
+    "accuracy measures (all but F1)."
+)
+SETS_NOTE = "Mean ± sample deviation over seeds (none with one seed). The best mean of a set is bold."
+HINDSIGHT = (
+    f"{STATISTIC}: no model, but the statistic of the pixels that fits the test labels best, chosen in hindsight: "
+    "a bar which shows that a set is easy."
+)
+RESAMPLING = "In brackets the 95 % bootstrap interval over images"
+
+
+class Cell(NamedTuple):
+    """What a cell shows, what it is sorted by (None: its text), and whether it stands out."""
+
+    text: str
+    value: float | None = None
+    strong: bool = False
+
+
+class Table(NamedTuple):
+    """A table with a title and a sentence on how it is read."""
+
+    title: str
+    columns: list[str]
+    rows: list[list[Cell]]
+    note: str = ""
+
+
+class Tables(NamedTuple):
+    """All tables of a report."""
+
+    claims: Table | None
+    means: Table
+    costs: Table
+    sets: list[Table]
+    differences: Table | None
+
+
+def make_tables(results: Results) -> Tables:
+    """Compute all tables of a report."""
+    claimed, compared = claims(results), pairs(results)
+    return Tables(
+        claim_table(claimed) if claimed else None,
+        mean_table(results),
+        cost_table(results),
+        [set_table(results, name) for name in results.sets],
+        difference_table(compared) if compared else None,
+    )
+
+
+def set_table(results: Results, set_name: str) -> Table:
+    """Return mean and deviation over seeds of the accuracy of every model on a set."""
+    runs = {model: results.of(set_name, model)[list(ACCURACY)] for model in results.models}
+    runs = {model: rows for model, rows in runs.items() if len(rows)}
+    means = pd.DataFrame({model: rows.mean() for model, rows in runs.items()})
+    rows = [
+        [Cell(model), Cell(str(len(found)), len(found))]
+        + [_spread(found[column], _leads(means.loc[column], model)) for column in ACCURACY]
+        for model, found in runs.items()
+    ]
+    return Table(set_name, ["model", "seeds", *ACCURACY.values()], rows)
+
+
+def set_means(results: Results) -> pd.DataFrame:
+    """Return the accuracy of every model and set, mean over seeds, indexed by (model, set)."""
+    return results.rows.groupby(["model", "set"])[list(ACCURACY)].mean()
+
+
+def mean_table(results: Results) -> Table:
+    """Return the mean over sets of the mean over seeds."""
+    by_set = set_means(results)
+    means, counts = by_set.groupby("model").mean(), by_set.groupby("model").size()
+    full = means[counts == len(results.sets)]
+    rows = [
+        [Cell(model), Cell(f"{counts[model]} of {len(results.sets)}", counts[model])]
+        + [_number(means.loc[model, column], 3, _leads(full[column], model)) for column in ACCURACY]
+        for model in results.models
+    ]
+    note = "Mean over sets of the mean over seeds. The best of the models that ran on every set is bold."
+    note += f" {HINDSIGHT}" if STATISTIC in results.models else ""
+    return Table("Means over sets", ["model", "sets", *ACCURACY.values()], rows, note)
+
+
+def cost_table(results: Results) -> Table:
+    """Return the medians over all runs of what a model costs; a model without any cost has no row."""
+    medians = results.rows.groupby("model")[list(COSTS)].median()
+    rows = [
+        [Cell(model), *(_number(medians.loc[model, column], 1) for column in COSTS)]
+        for model in results.models
+        if medians.loc[model].notna().any()
+    ]
+    return Table("Costs", ["model", *COSTS.values()], rows, "Medians over all sets and seeds.")
+
+
+def difference_table(compared: list[Pair]) -> Table:
+    """Return what the first model has over every other."""
+    rows = [
+        [Cell(pair.set_name), Cell(f"{pair.first} minus {pair.second}")]
+        + [_difference(pair.differences[measure]) for measure in SHOWN]
+        for pair in compared
+    ]
+    note = _note((pair.differences[measure] for pair in compared for measure in SHOWN), "bold where it leaves out 0")
+    return Table("Paired differences", ["set", "difference", *(LABELS[measure] for measure in SHOWN)], rows, note)
+
+
+def claim_table(claimed: list[Claim]) -> Table:
+    """Return what claims expect, what was measured, and what follows."""
+    rows = [
+        [
+            Cell(claim.text),
+            Cell(f"{claim.better} above {claim.worse} in {LABELS[claim.measure]}"),
+            Cell(claim.set_name),
+            _difference(claim.difference),
+            Cell(claim.difference.verdict if claim.difference else DASH),
+        ]
+        for claim in claimed
+    ]
+    note = _note((claim.difference for claim in claimed), "undecided where it covers 0")
+    return Table("Claims", ["claim", "expected", "set", "difference", "verdict"], rows, note)
+
+
+def _note(found: Iterable[Difference | None], reading: str) -> str:
+    note = f"{RESAMPLING}, {reading}."
+    return f"{note} {NO_INTERVAL}" if any(one and one.low is None for one in found) else note
+
+
+def _leads(means: pd.Series, model: str) -> bool:
+    """Tell whether a model has the highest mean, as far as three digits show it; alone, it leads nobody."""
+    return len(means) > 1 and model in means and round(means[model], 3) == round(means.max(), 3)
+
+
+def _number(value: float, digits: int, strong: bool = False) -> Cell:
+    return Cell(DASH) if math.isnan(value) else Cell(f"{value:.{digits}f}", value, strong)
+
+
+def _spread(seeds: pd.Series, strong: bool) -> Cell:
+    mean, deviation = seeds.mean(), seeds.std()
+    cell = _number(mean, 3, strong)
+    return cell if math.isnan(deviation) else cell._replace(text=f"{mean:.3f} ± {deviation:.3f}")
+
+
+def _difference(found: Difference | None) -> Cell:
+    if found is None:
+        return Cell(DASH)
+    interval = DASH if found.low is None else f"{found.low:+.3f} to {found.high:+.3f}"
+    return Cell(f"{found.value:+.3f} ({interval})", found.value, found.verdict in ("holds", "fails"))
