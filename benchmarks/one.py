@@ -1,6 +1,7 @@
-"""One run of the benchmark in a process of its own, so that its memory is its own: ``python -m benchmarks.one FOLDER``.
+"""One run of the benchmark in a process of its own, so that its memory is its own.
 
-FOLDER holds ``job.yaml``; what the run finds is written beside it, ``row.json`` last.
+``python -m benchmarks.one FOLDER PARENT``: FOLDER holds ``job.yaml``, and what the run finds is written beside it,
+``row.json`` last; PARENT is the number of the process that started it.
 """
 
 import json
@@ -96,14 +97,16 @@ def seconds(work: Any) -> float:
     return time.perf_counter() - start
 
 
-def die_with_parent() -> None:
+def die_with(parent: int) -> None:
     """End this process when the one that started it is gone, so that no two write into one folder."""
-    parent = os.getppid()
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(1)
 
 
 if __name__ == "__main__":
-    threading.Thread(target=die_with_parent, daemon=True).start()
+    started_by = int(sys.argv[2])
+    if os.getppid() != started_by:
+        sys.exit(1)
+    threading.Thread(target=die_with, args=[started_by], daemon=True).start()
     main(Path(sys.argv[1]))

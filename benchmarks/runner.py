@@ -130,7 +130,7 @@ def execute(run: Run) -> bool:
 def process(folder: Path, environment: dict[str, str]) -> bool:
     """Do the job of a folder in a process of its own, with its log beside it; say whether it succeeded."""
     with (folder / "log.txt").open("w") as log:
-        command = [sys.executable, "-m", "benchmarks.one", str(folder)]
+        command = [sys.executable, "-m", "benchmarks.one", str(folder), str(os.getpid())]
         return subprocess.run(command, stdout=log, stderr=log, env=environment, check=False).returncode == 0
 
 

@@ -1,6 +1,8 @@
 """The runner repeats nothing that is finished, loses nothing, and counts nothing that is half done."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -144,3 +146,11 @@ def test_a_wrong_name_in_a_configuration_is_one_sentence(tmp_path: Path) -> None
 def test_shipped_configurations_load() -> None:
     for path in sorted(settings.CONFIGS.glob("*.yaml")):
         assert settings.load(path, {}).models
+
+
+def test_a_run_ends_with_what_started_it(tmp_path: Path) -> None:
+    """A number that is no longer this process's parent stands for a runner that was killed."""
+    command = [sys.executable, "-m", "benchmarks.one", str(tmp_path), "1"]
+    done = subprocess.run(command, cwd=runner.CHECKOUT, capture_output=True, timeout=300, check=False)
+    assert done.returncode == 1
+    assert b"Traceback" not in done.stderr
