@@ -11,7 +11,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from benchmarks.images import category_folder, fingerprint
-from benchmarks.results import write_atomically
+from benchmarks.results import finished, write_atomically
 from benchmarks.settings import plain
 
 PACKAGES = ("anomalib-stc", "anomalib", "torch", "torchvision", "lightning", "timm", "openvino", "numpy")
@@ -24,32 +24,60 @@ def write_manifest(output: Path, settings: DictConfig, arguments: list[str]) -> 
         ValueError: If the results there were made from other images under the same names.
     """
     config = plain(settings)
+    path = output / "manifest.json"
+    before = json.loads(path.read_text()) if path.is_file() else {}
     images = {name: fingerprint(category_folder(config["data"], name)) for name in config["data"]["categories"]}
-    before = previous_images(output / "manifest.json")
-    if changed := [name for name, digest in images.items() if before.get(name, digest) != digest]:
-        msg = f"The images of {', '.join(changed)} are not those of the results in {output}: choose another --output."
-        raise ValueError(msg)
-    config["data"]["root"] = Path(config["data"]["root"]).name
-    config["output"] = Path(config["output"]).name
+    check_images(output, before.get("images", {}), images)
     manifest: dict[str, Any] = {
         "command": "python -m benchmarks " + shlex.join(last_name(argument) for argument in arguments),
-        "commit": commit(),
+        "commit": ", ".join(dict.fromkeys([*filter(None, before.get("commit", "").split(", ")), commit()])),
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "versions": {package: version(package) for package in PACKAGES},
-        "images": {**before, **images},
-        "config": config,
+        "images": {**before.get("images", {}), **images},
+        "config": together(before.get("config"), last_names(config)),
     }
-    write_atomically(output / "manifest.json", json.dumps(manifest, indent=1) + "\n")
+    write_atomically(path, json.dumps(manifest, indent=1) + "\n")
+
+
+def check_images(output: Path, before: dict[str, str], images: dict[str, str]) -> None:
+    """Raise a `ValueError` if a category that has finished runs has other images now."""
+    changed = [name for name, digest in images.items() if before.get(name, digest) != digest]
+    if ran := [name for name in changed if any(finished(output / "runs" / name))]:
+        msg = f"The images of {', '.join(ran)} are not those of the results in {output}: choose another --output."
+        raise ValueError(msg)
+
+
+def together(before: dict[str, Any] | None, now: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of all runs in a folder, whose first model stays the first.
+
+    Raises:
+        ValueError: If they do not fit together: one table must not hold figures of two image sizes.
+    """
+    if before is None:
+        return now
+    for name in ("image_size", "holdout", "quantile"):
+        if before[name] != now[name]:
+            msg = f"The results there have {name} {before[name]}, now it is {now[name]}: choose another --output."
+            raise ValueError(msg)
+    models, seeds = {**before["models"], **now["models"]}, sorted({*before["seeds"], *now["seeds"]})
+    categories = list(dict.fromkeys([*before["data"]["categories"], *now["data"]["categories"]]))
+    return {**now, "models": models, "seeds": seeds, "data": {**now["data"], "categories": categories}}
+
+
+def last_names(config: Any) -> Any:
+    """Return settings with the last name only of every absolute path in them."""
+    if isinstance(config, dict):
+        return {key: last_names(value) for key, value in config.items()}
+    if isinstance(config, list):
+        return [last_names(value) for value in config]
+    return last_name(config) if isinstance(config, str) else config
 
 
 def last_name(argument: str) -> str:
-    """Return an absolute path's last name, anything else as it is."""
-    return Path(argument).name if Path(argument).is_absolute() else argument
-
-
-def previous_images(path: Path) -> dict[str, str]:
-    """Return the hashes of the images of earlier runs, by category."""
-    return json.loads(path.read_text())["images"] if path.is_file() else {}
+    """Return the last name of a path that leads out of here, also in ``--name=path``; anything else as it is."""
+    name, equals, value = argument.rpartition("=")
+    path = Path(value.removeprefix("local-dir:"))
+    return name + equals + path.name if path.is_absolute() or ".." in path.parts else argument
 
 
 def commit() -> str:

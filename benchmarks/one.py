@@ -55,7 +55,8 @@ def by_model(
 ) -> tuple[Predictions, dict[str, float]]:
     """Train a model, predict the test images, measure what it costs."""
     model: Any = build(job["spec"], job["image_size"])
-    engine = Engine(default_root_dir=folder / "engine", logger=False, limit_val_batches=0)
+    length = {"max_epochs": job["spec"]["max_epochs"]} if job["spec"]["max_epochs"] else {}
+    engine = Engine(default_root_dir=folder / "engine", logger=False, limit_val_batches=0, **length)
     train_s = seconds(lambda: engine.fit(model, datamodule=module))
     normals = plain_loader(held_out, module.test_data.augmentations, job["spec"]["batch_size"])
     threshold = np.quantile(Predictions.of(predict(engine, model, normals)).scores, job["quantile"])
@@ -85,8 +86,16 @@ def build(spec: dict[str, Any], side: int) -> AnomalibModule:
 
 
 def predict(engine: Engine, model: AnomalibModule, loader: Any) -> list[ImageBatch]:
-    """Return the batches of a loader with scores and maps."""
+    """Return the batches of a loader with scores and maps.
+
+    Raises:
+        ValueError: If the model gives no scores or no maps.
+    """
     batches: Any = engine.predict(model, dataloaders=loader, return_predictions=True)
+    for field in ("pred_score", "anomaly_map"):
+        if getattr(batches[0], field, None) is None:
+            msg = f"{type(model).__name__} gives no {field}: the benchmark compares models that give scores and maps."
+            raise ValueError(msg)
     return batches
 
 

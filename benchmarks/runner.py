@@ -1,13 +1,15 @@
 """Every run of the settings, one process each: what is finished stays, what is killed leaves nothing that counts."""
 
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import chain, product
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
@@ -43,10 +45,31 @@ def run_all(settings: DictConfig, arguments: list[str]) -> list[Run]:
     runs = list(planned(settings))
     for run in runs:
         check_same(run)
-    write_manifest(output, settings, arguments)
-    waiting = [run for run in runs if not run.finished]
-    print(f"{len(runs) - len(waiting)} of {len(runs)} runs are finished already; results go to {output}")
-    return [run for run, done in executed(waiting, settings.jobs, output) if not done]
+    with alone_in(output):
+        write_manifest(output, settings, arguments)
+        waiting = [run for run in runs if not run.finished]
+        print(f"{len(runs) - len(waiting)} of {len(runs)} runs are finished already; results go to {output}")
+        return [run for run, done in executed(waiting, settings.jobs, output) if not done]
+
+
+@contextmanager
+def alone_in(output: Path) -> Iterator[None]:
+    """Keep a second runner out of a folder of results; the lock goes with the process.
+
+    Raises:
+        ValueError: If there is one already, or the folder cannot be made.
+    """
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        with (output / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+    except BlockingIOError as error:
+        msg = f"Another benchmark runs in {output}: wait for it, or choose another --output."
+        raise ValueError(msg) from error
+    except FileExistsError as error:
+        msg = f"{output} is a file, expected a folder for the results: choose another --output."
+        raise ValueError(msg) from error
 
 
 def executed(waiting: list[Run], jobs: int, output: Path) -> Iterator[tuple[Run, bool]]:
@@ -71,7 +94,7 @@ def planned(settings: DictConfig) -> Iterator[Run]:
     shared = plain(settings)
     output, data = Path(shared["output"]), shared["data"]
     timed = {STATISTIC}
-    for category in data["categories"]:
+    for category in (PurePosixPath(name).as_posix() for name in data["categories"]):
         category_folder(data, category)
         for seed, (model, spec) in product(shared["seeds"], models(shared).items()):
             if model == STATISTIC and seed != shared["seeds"][0]:

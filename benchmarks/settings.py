@@ -9,6 +9,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 CONFIGS = Path(__file__).parent / "configs"
 DEFAULT = CONFIGS / "default.yaml"
+MODEL_DEFAULTS: dict[str, Any] = {"args": {}, "batch_size": 8, "max_epochs": None}
 STATISTIC = "statistic"  # the row without learning
 
 
@@ -37,7 +38,26 @@ def load(path: Path, changes: Mapping[str, Any]) -> DictConfig:
     for name, value in changes.items():
         if value is not None:
             OmegaConf.update(settings, name, value)
+    check(settings)
     return settings
+
+
+def check(settings: DictConfig) -> None:
+    """Raise a `ValueError` for the first value that cannot be run."""
+    for name in ("seeds", "data.categories"):
+        values = OmegaConf.select(settings, name)
+        if not OmegaConf.is_list(values) or not values or len(set(values)) < len(values):
+            msg = f"{name} is {values}, expected a list of different values: change it."
+            raise ValueError(msg)
+    if settings.jobs < 1:
+        msg = f"jobs is {settings.jobs}, expected 1 or more: change it."
+        raise ValueError(msg)
+    for name, spec in settings.models.items():
+        if not OmegaConf.is_dict(spec) or "model" not in spec or set(spec) - {"model", *MODEL_DEFAULTS}:
+            msg = (
+                f"Model {name} is {spec}, expected 'model' and of {', '.join(MODEL_DEFAULTS)} what it needs: change it."
+            )
+            raise ValueError(msg)
 
 
 def choose_models(settings: DictConfig, names: list[str] | None) -> DictConfig:
@@ -56,8 +76,10 @@ def choose_models(settings: DictConfig, names: list[str] | None) -> DictConfig:
 
 
 def plain(settings: DictConfig) -> dict[str, Any]:
-    """Return settings as plain data; ``${lite0:}`` stays, every run makes that folder for itself."""
-    return OmegaConf.to_container(settings, resolve=False)  # type: ignore[return-value]
+    """Return settings as plain data, models complete; ``${lite0:}`` stays, every run makes that folder for itself."""
+    whole: Any = OmegaConf.to_container(settings, resolve=False)
+    models = {name: {**MODEL_DEFAULTS, **spec} for name, spec in whole["models"].items()}
+    return {**whole, "models": models}
 
 
 def _read(path: Path) -> DictConfig:

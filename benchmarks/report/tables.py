@@ -103,7 +103,12 @@ def cost_table(results: Results) -> Table:
         for model in results.models
         if medians.loc[model].notna().any()
     ]
-    return Table("Costs", ["model", *COSTS.values()], rows, "Medians over all sets and seeds.")
+    return Table(
+        "Costs",
+        ["model", *COSTS.values()],
+        rows,
+        "Medians over all sets and seeds. The first run of a model has all cores; the others share them by --jobs.",
+    )
 
 
 def difference_table(compared: list[Pair]) -> Table:

@@ -13,6 +13,7 @@ from torchvision.utils import save_image
 
 from benchmarks import runner, settings
 from benchmarks.__main__ import main
+from benchmarks.manifest import last_name
 
 
 @pytest.fixture
@@ -154,3 +155,33 @@ def test_a_run_ends_with_what_started_it(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=runner.CHECKOUT, capture_output=True, timeout=300, check=False)
     assert done.returncode == 1
     assert b"Traceback" not in done.stderr
+
+
+def test_a_second_runner_is_kept_out(root: Path, tmp_path: Path, ran: list[Path], capsys) -> None:
+    with runner.alone_in(tmp_path / "out"):
+        assert start(root, tmp_path / "out") == 2
+    assert "Another benchmark runs" in capsys.readouterr().err
+    assert ran == []
+
+
+def test_two_starts_share_a_folder_but_not_two_image_sizes(root: Path, tmp_path: Path, ran: list[Path]) -> None:
+    start(root, tmp_path / "out", "--models", "padim", "--seeds", "0")
+    assert start(root, tmp_path / "out", "--models", "stcm", "--seeds", "1", "--image-size", "128") == 2
+    assert start(root, tmp_path / "out", "--models", "stcm", "--seeds", "1") == 0
+    config = json.loads((tmp_path / "out" / "manifest.json").read_text())["config"]
+    assert (list(config["models"]), config["seeds"]) == (["padim", "stcm"], [0, 1])
+
+
+@pytest.mark.parametrize(
+    ("argument", "kept"),
+    [
+        ("/home/me/x", "x"),
+        ("--data-root=/home/me/x", "--data-root=x"),
+        ("../me/x", "x"),
+        ("local-dir:/home/me/x", "x"),
+        ("deep/b", "deep/b"),
+        ("--seeds", "--seeds"),
+    ],
+)
+def test_where_paths_lie_is_left_out(argument: str, kept: str) -> None:
+    assert last_name(argument) == kept
