@@ -26,8 +26,8 @@ class Predictions(NamedTuple):
         """Gather anomalib's batches; what a batch has not (a mask of a normal image, a score) is zero."""
         size = batches[0].image.shape[-2:]
         return cls(
-            [path for batch in batches for path in batch.image_path],
-            [path or "" for batch in batches for path in batch.mask_path or [""] * len(batch.image)],
+            [absolute(path) for batch in batches for path in batch.image_path],
+            [absolute(path) for batch in batches for path in batch.mask_path or [""] * len(batch.image)],
             gather(batches, "gt_label", ()).astype(bool),
             gather(batches, "gt_mask", size).astype(bool),
             gather(batches, "pred_score", ()).astype(np.float64),
@@ -43,6 +43,11 @@ class Predictions(NamedTuple):
         if self.reconstructions is not None:
             arrays["reconstructions"] = self.reconstructions
         np.savez_compressed(folder / "maps.npz", **arrays)
+
+
+def absolute(path: str | None) -> str:
+    """Return a path that holds from any working directory; none is empty."""
+    return str(Path(path).resolve()) if path else ""
 
 
 def gather(batches: Sequence[Any], field: str, size: Sequence[int]) -> np.ndarray:

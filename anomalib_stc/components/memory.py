@@ -26,9 +26,9 @@ class Memory(nn.Module):
         key_channels: Channels of keys and queries.
         value_channels: Channels of values.
         temperature: Factor of the cosine similarity before the softmax; learned from this start.
-        shrink: Weights below ``shrink / items`` are cut. The cut never exceeds half of the largest weight, so that
-            one item survives whatever the query. It is a continuous function of the weights: rounding in an exported
-            graph moves no item in or out with a jump.
+        shrink: Weights below ``shrink / items`` of those kept are cut. The cut never exceeds half of the largest
+            weight, so that one item survives whatever the query. It is a continuous function of the weights: rounding
+            in an exported graph moves no item in or out with a jump.
         top_k: Keep only the ``top_k`` largest weights; ``None`` keeps all.
 
     Raises:

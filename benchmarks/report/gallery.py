@@ -31,14 +31,8 @@ def gallery_of(results: Results, set_name: str, folders: dict[str, Path]) -> Ele
     """Return the cases of one set, whose runs are in folders by model."""
     outputs = {model: read_outputs(folder) for model, folder in folders.items()}
     cases = choose_cases(read_images(folders[results.models[0]]))
-    rows = [_row(case, outputs, _bases(results)) for case in cases]
+    rows = [_row(case, outputs, [Path(), results.folder]) for case in cases]
     return element("section", element("h3", set_name), *rows)
-
-
-def _bases(results: Results) -> list[Path]:
-    """Return the folders that relative paths of images may start from."""
-    root = (results.config.get("data") or {}).get("root")
-    return [Path(), results.folder, *([Path(root)] if root else [])]
 
 
 def _row(case: Case, outputs: dict[str, Outputs], bases: list[Path]) -> Element:
