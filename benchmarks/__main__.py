@@ -52,8 +52,13 @@ def run_command(options: argparse.Namespace, arguments: list[str]) -> int:
     chosen = settings.choose_models(settings.load(options.config, changes), options.models)
     failed = run_all(chosen, arguments)
     for run in failed:
-        print(f"failed: {run.folder} (see log.txt in {run.folder.name}.partial)", file=sys.stderr)
+        print(f"failed: {run.log}: {last_line(run.log)}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def last_line(path: Path) -> str:
+    """Return the last line of a log that has something in it: the cause, where a run ended with an error."""
+    return next((line for line in reversed(path.read_text(errors="replace").splitlines()) if line.strip()), "no log")
 
 
 def report_command(options: argparse.Namespace, arguments: list[str]) -> int:

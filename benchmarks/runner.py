@@ -34,6 +34,16 @@ class Run(NamedTuple):
         """Whether it was run before; a folder gets its name only when all is in it."""
         return (self.folder / "row.json").is_file()
 
+    @property
+    def partial(self) -> Path:
+        """The folder's name until all is in it."""
+        return self.folder.with_name(self.folder.name + ".partial")
+
+    @property
+    def log(self) -> Path:
+        """What a run that did not finish wrote."""
+        return self.partial / "log.txt"
+
 
 def run_all(settings: DictConfig, arguments: list[str]) -> list[Run]:
     """Do all runs that are not finished, write the table after each, and return those that failed.
@@ -138,15 +148,14 @@ def relevant(job: Any) -> dict[str, Any]:
 
 def execute(run: Run) -> bool:
     """Do one run; say whether it succeeded. Its folder has another name until all is in it."""
-    partial = run.folder.with_name(run.folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    OmegaConf.save(OmegaConf.create(run.job), partial / "job.yaml")
-    if not process(partial, environment(run)):
+    shutil.rmtree(run.partial, ignore_errors=True)
+    run.partial.mkdir(parents=True)
+    OmegaConf.save(OmegaConf.create(run.job), run.partial / "job.yaml")
+    if not process(run.partial, environment(run)):
         return False
     for bulky in ("engine", "weights", "exported"):
-        shutil.rmtree(partial / bulky, ignore_errors=True)
-    partial.rename(run.folder)
+        shutil.rmtree(run.partial / bulky, ignore_errors=True)
+    run.partial.rename(run.folder)
     return True
 
 

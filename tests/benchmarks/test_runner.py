@@ -35,6 +35,7 @@ def ran(monkeypatch) -> list[Path]:
         job = OmegaConf.load(folder / "job.yaml")
         folders.append(folder)
         (folder / "engine").mkdir()
+        (folder / "log.txt").write_text("Traceback\nValueError: the cause\n\n")
         (folder / "row.json").write_text(json.dumps({"set": job.set, "model": job.model, "seed": job.seed}))
         return job.model != "broken"
 
@@ -86,7 +87,7 @@ def test_a_failed_run_is_named_and_the_others_go_on(root: Path, tmp_path: Path, 
     config.write_text("models: {broken: {model: none, args: {}, batch_size: 8}, padim: {model: padim, args: {}}}")
     assert start(root, tmp_path / "out", "--config", str(config)) == 1
     assert {model for _, model, _ in rows(tmp_path / "out")} == {"padim", "statistic"}
-    assert "broken" in capsys.readouterr().err
+    assert "broken/seed0.partial/log.txt: ValueError: the cause" in capsys.readouterr().err
     assert runner.run_folder(tmp_path / "out", "a", "broken", 0).with_name("seed0.partial").is_dir()
 
 
