@@ -6,6 +6,7 @@ from benchmarks.report.markdown import markdown
 from benchmarks.report.page import page
 from benchmarks.report.results import read_results
 from benchmarks.report.tables import make_tables
+from benchmarks.results import write_atomically
 
 __all__ = ["write_report"]
 
@@ -20,11 +21,5 @@ def write_report(folder: Path) -> tuple[Path, Path]:
     tables = make_tables(results)
     texts = {folder / "report.md": markdown(results, tables), folder / "report.html": page(results, tables)}
     for path, text in texts.items():
-        _replace(path, text)
+        write_atomically(path, text)
     return folder / "report.md", folder / "report.html"
-
-
-def _replace(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)

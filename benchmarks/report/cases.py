@@ -61,9 +61,9 @@ def choose_cases(images: pd.DataFrame) -> list[Case]:
     Among the same normal images a higher score is a better rank, so the rank need not be computed to choose.
     """
     defects, normals = (images[images["label"] == label].sort_values("score", kind="stable") for label in (1, 0))
-    chosen = {len(defects) - 1: "best", len(defects) // 2: "median", 0: "worst"}
-    places = dict(zip(chosen.values(), chosen, strict=True)) if len(defects) else {}
-    cases = [_case(f"{name} defect", defects.iloc[place], normals, "normal") for name, place in places.items()]
+    chosen = {len(defects) // 2: "median", len(defects) - 1: "best", 0: "worst"} if len(defects) else {}
+    places = sorted(chosen, reverse=True)
+    cases = [_case(f"{chosen[place]} defect", defects.iloc[place], normals, "normal") for place in places]
     if len(normals):
         cases.append(_case("worst false alarm", normals.iloc[-1], defects, "defect"))
     return cases

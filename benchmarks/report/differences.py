@@ -1,20 +1,21 @@
 """Paired differences of two models on the same images and seeds, and the verdict on what a claim expects of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 
-from benchmarks.bootstrap import paired_difference
+from benchmarks.bootstrap import MEASURES, pooled_difference
 from benchmarks.report.results import LABELS, Results
 
 SHOWN = ("image_auroc", "aupro")
-RESAMPLED = ("image_auroc", "image_ap", "pixel_auroc", "pixel_ap", "aupro", "aupro_05")
 RUN_FILES = ("images.csv", "regions.npz")
+ALL_SETS = "mean over sets"
 
 
 class Difference(NamedTuple):
-    """First minus second, mean over the seeds both have; ends are None where images could not be resampled."""
+    """First minus second, mean over sets and the seeds both have; ends are None where images cannot be redrawn."""
 
     value: float
     low: float | None
@@ -31,7 +32,7 @@ class Difference(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """Two models on a set, with their difference in every shown measure; None where one lacks it."""
+    """Two models on a set, with their difference in every shown measure; None where one was not measured."""
 
     set_name: str
     first: str
@@ -50,31 +51,50 @@ class Claim(NamedTuple):
     difference: Difference | None
 
 
-def difference(results: Results, set_name: str, first: str, second: str, measure: str) -> Difference | None:
-    """Return first minus second on a set, with a 95 % interval over images where the run folders are there."""
-    columns = {"first": results.of(set_name, first)[measure], "second": results.of(set_name, second)[measure]}
-    rows = pd.DataFrame(columns).dropna()
-    if rows.empty:
+def difference(results: Results, sets: Sequence[str], first: str, second: str, measure: str) -> Difference | None:
+    """Return first minus second on sets, with a 95 % interval over images where the run folders are there."""
+    common = {name: _common(results, name, first, second, measure) for name in sets}
+    if any(rows.empty for rows in common.values()):
         return None
-    folders = [[results.run(set_name, model, seed) for seed in rows.index] for model in (first, second)]
-    complete = all((folder / name).is_file() for side in folders for folder in side for name in RUN_FILES)
-    if measure in RESAMPLED and complete:
-        return Difference(*paired_difference(folders[0], folders[1], measure))
-    return Difference(float((rows["first"] - rows["second"]).mean()), None, None)
+    folders = {
+        name: (_runs(results, name, first, rows.index), _runs(results, name, second, rows.index))
+        for name, rows in common.items()
+    }
+    runs = [folder for sides in folders.values() for side in sides for folder in side]
+    if measure in MEASURES and all((folder / name).is_file() for folder in runs for name in RUN_FILES):
+        return Difference(*pooled_difference(folders, measure))
+    means = [(rows["first"] - rows["second"]).mean() for rows in common.values()]
+    return Difference(sum(means) / len(means), None, None)
+
+
+def _common(results: Results, set_name: str, first: str, second: str, measure: str) -> pd.DataFrame:
+    """Return what two models reached with the seeds both have, by seed."""
+    sides = {"first": results.of(set_name, first)[measure], "second": results.of(set_name, second)[measure]}
+    return pd.DataFrame(sides).dropna()
+
+
+def _runs(results: Results, set_name: str, model: str, seeds: Iterable[int]) -> list[Path]:
+    return [results.run(set_name, model, seed) for seed in seeds]
 
 
 def pairs(results: Results) -> list[Pair]:
-    """Return the first model against every other, set by set."""
+    """Return the first model against every other, set by set and over all sets."""
     first, *others = results.models
     return [
-        Pair(name, first, other, {measure: difference(results, name, first, other, measure) for measure in SHOWN})
-        for name in results.sets
+        Pair(name, first, other, {measure: difference(results, sets, first, other, measure) for measure in SHOWN})
+        for name, sets in groups(results).items()
         for other in others
     ]
 
 
+def groups(results: Results) -> dict[str, list[str]]:
+    """Return what differences are taken over: every set, and all where there are several."""
+    single = {name: [name] for name in results.sets}
+    return single | {ALL_SETS: results.sets} if len(single) > 1 else single
+
+
 def claims(results: Results) -> list[Claim]:
-    """Return every claim of the settings on every set.
+    """Return every claim of the settings on every set and over all.
 
     Raises:
         ValueError: If a claim lacks a part or names a measure that there is not.
@@ -86,8 +106,8 @@ def _claims(results: Results) -> Iterator[Claim]:
     for claim in results.config.get("claims") or []:
         _check(claim)
         names = claim["better"], claim["worse"], claim["measure"]
-        for set_name in results.sets:
-            yield Claim(claim["claim"], *names, set_name, difference(results, set_name, *names))
+        for name, sets in groups(results).items():
+            yield Claim(claim["claim"], *names, name, difference(results, sets, *names))
 
 
 def _check(claim: dict[str, Any]) -> None:

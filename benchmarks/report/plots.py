@@ -8,7 +8,7 @@ from benchmarks.report.elements import element
 
 COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a5195", "#8c6d31"]
 WIDTH, HEIGHT = 500, 340
-LEFT, RIGHT, TOP, BOTTOM = 54, 482, 14, 292  # the scatter's frame, in pixels
+LEFT, RIGHT, TOP, BOTTOM = 60, 482, 14, 292  # the scatter's frame, in pixels
 LABEL_GAP = 14  # between the base lines of two labels
 NAME, BAR, VALUE = 118, 370, 378  # the bars' columns: names end, bars end, values start
 
@@ -39,7 +39,7 @@ def colours(models: list[str]) -> dict[str, str]:
 def scatter(points: list[Point], x_label: str, y_label: str) -> Element:
     """Plot points over a logarithmic x; labels are moved apart."""
     xs, ys = [point.x for point in points if point.x > 0], [point.y for point in points]
-    x_low, x_high = min(xs) / 1.5, max(xs) * 1.5
+    x_low, x_high = min(xs) / 2, max(xs) * 2
     step = next(step for step in (0.01, 0.02, 0.05, 0.1, 0.2) if max(ys) - min(ys) <= 5 * step or step == 0.2)
     y_low, y_high = step * math.floor(min(ys) / step - 0.3), step * math.ceil(max(ys) / step + 0.3)
 
@@ -122,8 +122,10 @@ def _mark(point: Point, x: float | None, y: float, label_y: float) -> Element:
 
 
 def _round_numbers(low: float, high: float) -> list[float]:
+    """Return 1, 2, 5, 10 and so on within bounds; where these are few, all of one digit."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    return [digit * 10.0**power for power in powers for digit in (1, 2, 5) if low <= digit * 10.0**power <= high]
+    digits = (1, 2, 5) if high > 10 * low else range(1, 10)
+    return [digit * 10.0**power for power in powers for digit in digits if low <= digit * 10.0**power <= high]
 
 
 def _short(name: str, length: int) -> str:

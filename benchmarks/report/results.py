@@ -1,6 +1,7 @@
 """A result folder, read once for the whole report: its table of runs, its manifest, its run folders."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,14 +44,17 @@ class Results:
 
     @property
     def sets(self) -> list[str]:
-        """The sets, in the order of their first runs."""
-        return list(dict.fromkeys(self.rows["set"]))
+        """The sets with a run, in the order of the settings; the rest follows."""
+        return self._ran("set", (self.config.get("data") or {}).get("categories") or [])
 
     @property
     def models(self) -> list[str]:
-        """The models that ran, in the order of the settings; the rest follows."""
-        ran = dict.fromkeys(self.rows["model"])
-        return [name for name in dict.fromkeys([*self.config.get("models", {}), *ran]) if name in ran]
+        """The models with a run, in the order of the settings; the rest follows."""
+        return self._ran("model", self.config.get("models") or [])
+
+    def _ran(self, column: str, names: Iterable[str]) -> list[str]:
+        ran = dict.fromkeys(self.rows[column])
+        return [name for name in dict.fromkeys([*names, *ran]) if name in ran]
 
     def of(self, set_name: str, model: str) -> pd.DataFrame:
         """Return the runs of a model on a set, by seed."""

@@ -20,7 +20,7 @@ HINDSIGHT = (
     f"{STATISTIC}: no model, but the statistic of the pixels that fits the test labels best, chosen in hindsight: "
     "a bar which shows that a set is easy."
 )
-RESAMPLING = "In brackets the 95 % bootstrap interval over images"
+RESAMPLING = "Over the seeds that both models have; in brackets the 95 % bootstrap interval over images"
 
 
 class Cell(NamedTuple):
