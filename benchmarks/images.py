@@ -78,3 +78,14 @@ def hold_out(module: AnomalibDataModule, share: float) -> Any:
     module.setup(TrainerFn.FITTING)  # without the stage, the trainer would set it up once more and bring them back
     module.train_data, held_out = split_holdout(module.train_data, share)
     return held_out
+
+
+def check_category(data: dict[str, Any], category: str, share: float) -> None:
+    """Raise a `ValueError` if a category cannot be loaded, before hours are spent on others."""
+    folder = category_folder(data, category)
+    try:
+        hold_out(datamodule(data, category, 1), share)
+    except Exception as error:  # anomalib and pandas raise many kinds; the user needs the folder and the cause
+        cause = str(error).splitlines()[0].rstrip(".")
+        msg = f"{folder} does not load in {data['layout']} layout ({cause}): compare its folders with the settings."
+        raise ValueError(msg) from error

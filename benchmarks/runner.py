@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig, OmegaConf
 from rich.progress import Progress
 
-from benchmarks.images import category_folder
+from benchmarks.images import check_category
 from benchmarks.manifest import write_manifest
 from benchmarks.results import write_table
 from benchmarks.settings import STATISTIC, plain
@@ -105,7 +105,7 @@ def planned(settings: DictConfig) -> Iterator[Run]:
     output, data = Path(shared["output"]), shared["data"]
     timed = {STATISTIC}
     for category in (PurePosixPath(name).as_posix() for name in data["categories"]):
-        category_folder(data, category)
+        check_category(data, category, shared["holdout"])
         for seed, (model, spec) in product(shared["seeds"], models(shared).items()):
             if model == STATISTIC and seed != shared["seeds"][0]:
                 continue  # there is nothing random in it

@@ -9,7 +9,7 @@ from anomalib.engine import Engine
 from anomalib.models import Padim
 from PIL import Image
 
-from benchmarks.images import category_folder, datamodule, hold_out
+from benchmarks.images import category_folder, check_category, datamodule, hold_out
 
 FOLDER = {"normal_dir": "good", "abnormal_dir": "bad", "mask_dir": "masks"}
 
@@ -63,3 +63,10 @@ def test_16_bit_is_one_sentence(data: dict[str, Any], tmp_path: Path) -> None:
     Image.fromarray(np.zeros((8, 8), dtype=np.uint16)).save(tmp_path / "c" / "good" / "deep.png")
     with pytest.raises(ValueError, match="8 bit"):
         category_folder(data, "c")
+
+
+def test_a_layout_that_does_not_fit_is_one_sentence(data: dict[str, Any]) -> None:
+    check_category(data, "c", 0.2)
+    with pytest.raises(ValueError, match="does not load in folder layout") as raised:
+        check_category({**data, "folder": {**FOLDER, "mask_dir": "none"}}, "c", 0.2)
+    assert "\n" not in str(raised.value)

@@ -18,11 +18,12 @@ from benchmarks.manifest import last_name
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Two categories in MVTec AD layout, an image each."""
+    """Two small categories in MVTec AD layout."""
     for category in ("a", "deep/b"):
-        folder = tmp_path / "data" / category / "train" / "good"
-        folder.mkdir(parents=True)
-        save_image(torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(0)), folder / "0.png")
+        for name in ("train/good/0", "train/good/1", "test/good/0", "test/bad/0", "ground_truth/bad/0"):
+            path = tmp_path / "data" / category / f"{name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_image(torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(0)), path)
     return tmp_path / "data"
 
 
@@ -99,7 +100,7 @@ def test_other_settings_do_not_mix_with_finished_runs(root: Path, tmp_path: Path
 
 def test_other_images_do_not_mix_with_finished_runs(root: Path, tmp_path: Path, ran: list[Path], capsys) -> None:
     start(root, tmp_path / "out", "--models", "padim")
-    save_image(torch.zeros(3, 8, 8), root / "a" / "train" / "good" / "1.png")
+    save_image(torch.zeros(3, 8, 8), root / "a" / "train" / "good" / "2.png")
     assert start(root, tmp_path / "out", "--models", "padim") == 2
     assert "images of a" in capsys.readouterr().err
 
