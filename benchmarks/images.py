@@ -17,7 +17,7 @@ def category_folder(data: dict[str, Any], category: str) -> Path:
     """Return the folder of a category.
 
     Raises:
-        ValueError: If it is not a folder under the root, holds no image, or one of more than 8 bit.
+        ValueError: If it is not a folder under the root, or holds no image.
     """
     if Path(category).is_absolute() or ".." in Path(category).parts:
         msg = f"The category is {category}, expected a folder under {data['root']}: change --data-root instead."
@@ -29,7 +29,6 @@ def category_folder(data: dict[str, Any], category: str) -> Path:
     if not image_files(folder):
         msg = f"{folder} holds no image ({', '.join(sorted(SUFFIXES))}): check --data-root and --categories."
         raise ValueError(msg)
-    check_depth(folder)
     return folder
 
 
@@ -81,8 +80,9 @@ def hold_out(module: AnomalibDataModule, share: float) -> Any:
 
 
 def check_category(data: dict[str, Any], category: str, share: float) -> None:
-    """Raise a `ValueError` if a category cannot be loaded, before hours are spent on others."""
+    """Raise a `ValueError` if a category cannot be loaded, or has deep images, before hours are spent on others."""
     folder = category_folder(data, category)
+    check_depth(folder)
     try:
         hold_out(datamodule(data, category, 1), share)
     except Exception as error:  # anomalib and pandas raise many kinds; the user needs the folder and the cause

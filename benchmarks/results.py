@@ -7,17 +7,18 @@ from pathlib import Path
 
 import pandas as pd
 
-COLUMNS = (
-    *("set", "model", "seed"),
-    *("image_auroc", "image_ap", "image_f1", "pixel_auroc", "pixel_ap", "aupro", "aupro_05"),
-    *("train_s", "test_s", "latency_ms", "images_per_s", "peak_mb", "size_mb"),
-)
+from benchmarks.columns import COLUMNS
+
+
+def run_folder(output: Path, category: str, model: str, seed: int) -> Path:
+    """Return the folder of one run."""
+    return output / "runs" / category / model / f"seed{seed}"
 
 
 def write_table(output: Path) -> None:
     """Write ``runs.csv`` from the rows of all finished runs, or leave the old one where anything fails."""
     rows = [json.loads(path.read_text()) for path in sorted(finished(output / "runs"))]
-    table = pd.DataFrame(rows, columns=list(COLUMNS)).round(5)
+    table = pd.DataFrame(rows, columns=COLUMNS).round(5)
     write_atomically(output / "runs.csv", table.to_csv(index=False))
 
 

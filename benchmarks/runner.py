@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import chain, product
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
@@ -17,7 +17,7 @@ from rich.progress import Progress
 
 from benchmarks.images import check_category
 from benchmarks.manifest import write_manifest
-from benchmarks.results import write_table
+from benchmarks.results import run_folder, write_table
 from benchmarks.settings import STATISTIC, plain
 
 CHECKOUT = Path(__file__).parents[1]
@@ -104,7 +104,7 @@ def planned(settings: DictConfig) -> Iterator[Run]:
     shared = plain(settings)
     output, data = Path(shared["output"]), shared["data"]
     timed = {STATISTIC}
-    for category in (PurePosixPath(name).as_posix() for name in data["categories"]):
+    for category in data["categories"]:
         check_category(data, category, shared["holdout"])
         for seed, (model, spec) in product(shared["seeds"], models(shared).items()):
             if model == STATISTIC and seed != shared["seeds"][0]:
@@ -123,11 +123,6 @@ def models(shared: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def job_threads(job: dict[str, Any], shared: dict[str, Any]) -> int | None:
     """Return the threads of a run: all for one that is timed, which runs alone."""
     return None if job["latency"] else shared["threads"]
-
-
-def run_folder(output: Path, category: str, model: str, seed: int) -> Path:
-    """Return the folder of one run."""
-    return output / "runs" / category / model / f"seed{seed}"
 
 
 def check_same(run: Run) -> None:

@@ -1,7 +1,7 @@
 """What the benchmark runs: a YAML file, changed by the command line."""
 
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -76,10 +76,14 @@ def choose_models(settings: DictConfig, names: list[str] | None) -> DictConfig:
 
 
 def plain(settings: DictConfig) -> dict[str, Any]:
-    """Return settings as plain data, models complete; ``${lite0:}`` stays, every run makes that folder for itself."""
+    """Return settings as plain data, models complete and categories without a last slash.
+
+    ``${lite0:}`` stays: every run makes that folder for itself.
+    """
     whole: Any = OmegaConf.to_container(settings, resolve=False)
     models = {name: {**MODEL_DEFAULTS, **spec} for name, spec in whole["models"].items()}
-    return {**whole, "models": models}
+    categories = [PurePosixPath(name).as_posix() for name in whole["data"]["categories"]]
+    return {**whole, "models": models, "data": {**whole["data"], "categories": categories}}
 
 
 def _read(path: Path) -> DictConfig:

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from benchmarks.bootstrap import MEASURES, pooled_difference
-from benchmarks.report.results import LABELS, Results
+from benchmarks.columns import LABELS
+from benchmarks.report.results import Results
 
 SHOWN = ("image_auroc", "aupro")
 RUN_FILES = ("images.csv", "regions.npz")

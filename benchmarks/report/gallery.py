@@ -31,16 +31,16 @@ def gallery_of(results: Results, set_name: str, folders: dict[str, Path]) -> Ele
     """Return the cases of one set, whose runs are in folders by model."""
     outputs = {model: read_outputs(folder) for model, folder in folders.items()}
     cases = choose_cases(read_images(folders[results.models[0]]))
-    rows = [_row(case, outputs, [Path(), results.folder]) for case in cases]
+    rows = [_row(case, outputs) for case in cases]
     return element("section", element("h3", set_name), *rows)
 
 
-def _row(case: Case, outputs: dict[str, Outputs], bases: list[Path]) -> Element:
-    image = _open(case.path, bases)
+def _row(case: Case, outputs: dict[str, Outputs]) -> Element:
+    image = _open(case.path)
     small = shrink(image) if image else None
     size = small.size if small else (SIDE, SIDE)
     name = "/".join(PureWindowsPath(case.path).parts[-2:])
-    shown = [_figure("image", small, name), _figure("ground truth", _mask(case, bases, size), name)]
+    shown = [_figure("image", small, name), _figure("ground truth", _mask(case, size), name)]
     for model, output in outputs.items():
         shown += [_figure(title, picture, name) for title, picture in _model(model, output, case.path, size)]
     title = element("p", element("b", case.title), " ", element("code", name), f" {case.caption}")
@@ -60,16 +60,15 @@ def _model(model: str, output: Outputs, path: str, size: tuple[int, int]) -> lis
     return pictures
 
 
-def _mask(case: Case, bases: list[Path], size: tuple[int, int]) -> Image.Image | None:
+def _mask(case: Case, size: tuple[int, int]) -> Image.Image | None:
     if not case.defect:
         return Image.new("L", size)
-    mask = _open(case.mask, bases) if case.mask else None
+    mask = _open(case.mask) if case.mask else None
     return shrink_mask(mask, size) if mask else None
 
 
-def _open(path: str, bases: list[Path]) -> Image.Image | None:
-    found = next((base / path for base in bases if (base / path).is_file()), None)
-    return Image.open(found) if found else None
+def _open(path: str) -> Image.Image | None:
+    return Image.open(path) if Path(path).is_file() else None
 
 
 def _figure(title: str, picture: Image.Image | None, name: str) -> Element:

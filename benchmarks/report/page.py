@@ -5,11 +5,12 @@ from xml.etree.ElementTree import Element
 
 import pandas as pd
 
+from benchmarks.columns import LABELS
 from benchmarks.report.elements import element, render
 from benchmarks.report.facts import facts
 from benchmarks.report.gallery import gallery
 from benchmarks.report.plots import Bar, Point, bars, colours, scatter
-from benchmarks.report.results import LABELS, Results
+from benchmarks.report.results import Results
 from benchmarks.report.tables import SETS_NOTE, Cell, Table, Tables, set_means
 
 PLOTTED = ("image_auroc", "aupro")

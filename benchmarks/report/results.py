@@ -8,25 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-ACCURACY = {
-    "image_auroc": "image AUROC",
-    "image_ap": "image AP",
-    "image_f1": "image F1",
-    "pixel_auroc": "pixel AUROC",
-    "pixel_ap": "pixel AP",
-    "aupro": "AUPRO 0.3",
-    "aupro_05": "AUPRO 0.05",
-}
-COSTS = {
-    "train_s": "training, s",
-    "test_s": "test, s",
-    "latency_ms": "latency, ms",
-    "images_per_s": "images a second",
-    "peak_mb": "memory, MB",
-    "size_mb": "size, MB",
-}
-LABELS = ACCURACY | COSTS
-KEYS = ["set", "model", "seed"]
+from benchmarks.columns import COLUMNS, KEYS, LABELS
+from benchmarks.results import run_folder
 
 
 @dataclass(frozen=True)
@@ -63,7 +46,7 @@ class Results:
 
     def run(self, set_name: str, model: str, seed: int) -> Path:
         """Return the folder of a run, which need not be there."""
-        return self.folder / "runs" / set_name / model / f"seed{seed}"
+        return run_folder(self.folder, set_name, model, seed)
 
 
 def read_results(folder: Path) -> Results:
@@ -79,7 +62,7 @@ def read_results(folder: Path) -> Results:
 
 
 def _rows(path: Path) -> pd.DataFrame:
-    rows = read_csv(path, [*KEYS, *LABELS])
+    rows = read_csv(path, COLUMNS)
     if rows.empty:
         msg = f"{path} holds no run: wait until one is finished, or run `python -m benchmarks run` again."
         raise ValueError(msg)

@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from benchmarks.columns import ACCURACY, COSTS, LABELS
 from benchmarks.report.differences import SHOWN, Claim, Difference, Pair, claims, pairs
-from benchmarks.report.results import ACCURACY, COSTS, LABELS, Results
+from benchmarks.report.results import Results
 from benchmarks.settings import STATISTIC
 
 DASH = "-"

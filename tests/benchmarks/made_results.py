@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from benchmarks.columns import ACCURACY, COSTS, KEYS
 from benchmarks.regions import Regions
-from benchmarks.report.results import ACCURACY, COSTS, KEYS
 
 HOSTILE = "<img src=x onerror=alert(1)>.png"
 QUALITY = {"stcm": 0.9, "padim": 0.8, "patchcore": 0.85, "statistic": 0.65}

@@ -62,7 +62,7 @@ def test_a_category_lies_under_the_root(data: dict[str, Any], category: str) -> 
 def test_16_bit_is_one_sentence(data: dict[str, Any], tmp_path: Path) -> None:
     Image.fromarray(np.zeros((8, 8), dtype=np.uint16)).save(tmp_path / "c" / "good" / "deep.png")
     with pytest.raises(ValueError, match="8 bit"):
-        category_folder(data, "c")
+        check_category(data, "c", 0.2)
 
 
 def test_a_layout_that_does_not_fit_is_one_sentence(data: dict[str, Any]) -> None:

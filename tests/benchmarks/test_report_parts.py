@@ -12,12 +12,13 @@ import pytest
 from PIL import Image
 
 from benchmarks.bootstrap import Interval
+from benchmarks.columns import ACCURACY, COSTS, KEYS
 from benchmarks.report import differences, write_report
 from benchmarks.report.cases import choose_cases
 from benchmarks.report.elements import element, render
 from benchmarks.report.markdown import escape
 from benchmarks.report.plots import LABEL_GAP, spread
-from benchmarks.report.results import ACCURACY, COSTS, KEYS, read_results
+from benchmarks.report.results import read_results
 from benchmarks.report.tables import make_tables
 from benchmarks.report.thumbnails import SCALE, SIDE, colour_map, shrink_mask
 from tests.benchmarks.made_results import HOSTILE, write_results
