@@ -57,8 +57,9 @@ def padim(side: int) -> Padim:
 
 
 def compiled(model: AnomalibModule, side: int, folder: Path) -> ov.CompiledModel:
-    """Export a model for images of one size, as anomalib does, and compile it for one image at a time."""
-    path = model.eval().to_openvino(folder, input_size=(side, side), onnx_kwargs={"opset_version": OPSET})
+    """Export a model for one image of one size and compile it; PatchCore for any number would take two only."""
+    alone = {"opset_version": OPSET, "dynamic_shapes": None}
+    path = model.eval().to_openvino(folder, input_size=(side, side), onnx_kwargs=alone)
     return ov.compile_model(path, "CPU", {"PERFORMANCE_HINT": "LATENCY"})
 
 
