@@ -17,6 +17,7 @@ from anomalib.visualization.image.functional import create_image_grid
 from lightning.pytorch import seed_everything
 from PIL import Image
 
+from anomalib_stc.components.evaluator import AuproEvaluator
 from anomalib_stc.components.visualizer import ReconstructionVisualizer
 from anomalib_stc.data import TextureDemo
 from anomalib_stc.data.photographs import Category
@@ -31,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _parse(arguments)
     seed_everything(0)
     data = TextureDemo(options.output / "data", options.category)
-    model = Stcm(image_size=options.image_size)
+    model = Stcm(image_size=options.image_size, evaluator=AuproEvaluator())
     engine = Engine(default_root_dir=options.output, accelerator="cpu", devices=1)
     engine.fit(model, datamodule=data)
     metrics = engine.test(model, datamodule=data, verbose=False)[0]

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from anomalib.metrics import Evaluator
 from PIL import Image
 
 from anomalib_stc import demo
-from anomalib_stc.components.evaluator import default_evaluator
 from anomalib_stc.components.post_processor import NormalPostProcessor
 from anomalib_stc.components.pre_processor import ExactPreProcessor
 from anomalib_stc.components.reconstruction_batch import with_reconstruction
@@ -18,11 +18,11 @@ from tests.test_configs import GreyModel
 class StandIn(GreyModel):
     """Has STCM's interface, and calls the mirror image its reconstruction."""
 
-    def __init__(self, image_size: int) -> None:
+    def __init__(self, image_size: int, evaluator: Evaluator) -> None:
         super().__init__()
         self.pre_processor = ExactPreProcessor(image_size, stride=16)
         self.post_processor = NormalPostProcessor()
-        self.evaluator = default_evaluator()
+        self.evaluator = evaluator
 
     def test_step(self, batch: Any, batch_idx: int) -> Any:
         return with_reconstruction(batch, self.model(batch.image), batch.image.flip(-1))

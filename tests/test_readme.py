@@ -14,9 +14,11 @@ from benchmarks.__main__ import main as benchmark
 from tests.models.test_stcm_training import command
 
 ROOT = Path(__file__).parents[1]
-BLOCKS = re.findall(r"```(\w+)\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)
 SHELL = [line for language, block in BLOCKS if language == "bash" for line in block.strip().splitlines()]
 TRAIN = [line for line in SHELL if line.startswith("anomalib train")]
+(AUPRO,) = re.findall(r"`(--model\.evaluator .*?)`", README)
 SMALL = {"image_size": 64, "parts": 8, "memory_items": 16, "train_images": 8}
 
 
@@ -53,9 +55,11 @@ def test_every_command_is_known() -> None:
 
 @pytest.mark.parametrize("line", TRAIN)
 def test_training_command(line: str, place: Path) -> None:
-    quick = ["--trainer.logger=false", "--data.num_workers=0"] if "--config" not in line else ["--trainer.logger=false"]
-    printed = command(*shlex.split(line)[1:], *small(line), *quick, cwd=place)
+    quick = ["--trainer.logger=false"] if "--config" in line else ["--trainer.logger=false", "--data.num_workers=0"]
+    aupro = [] if "--config" in line else AUPRO.split()
+    printed = command(*shlex.split(line)[1:], *small(line), *quick, *aupro, cwd=place)
     assert "image_AUROC" in printed
+    assert ("pixel_AUPRO" in printed) is ("normals_only" not in line)
     if "--data MVTecAD" in line:
         export = shlex.split(next(line for line in SHELL if line.startswith("anomalib export")))[1:]
         command(*export, *small(export[0]), cwd=place)

@@ -22,14 +22,16 @@ class Difference(NamedTuple):
     low: float | None
     high: float | None
 
-    @property
-    def verdict(self) -> str:
-        """Whether first lies above second: ``holds``, ``fails``, ``undecided``, or a dash without an interval."""
+    def verdict(self, margin: float = 0.0) -> str:
+        """Return ``holds`` where first lies above second less the margin, ``fails`` or ``undecided``.
+
+        It is a dash without an interval.
+        """
         if self.low is None or self.high is None:
             return "-"
-        if self.low > 0:
+        if self.low > -margin:
             return "holds"
-        return "fails" if self.high < 0 else "undecided"
+        return "fails" if self.high < -margin else "undecided"
 
 
 class Pair(NamedTuple):
@@ -42,14 +44,29 @@ class Pair(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """A claim on a set: ``better`` is expected above ``worse`` in a measure; None where one was not measured."""
+    """A claim on a set: ``better`` is expected above ``worse`` in a measure, or below it by the margin at most.
+
+    Its difference is None where one was not measured.
+    """
 
     text: str
     better: str
     worse: str
     measure: str
+    margin: float
     set_name: str
     difference: Difference | None
+
+    @property
+    def expected(self) -> str:
+        """What the difference is expected to be."""
+        below = f"at most {self.margin:g} below" if self.margin else "above"
+        return f"{self.better} {below} {self.worse} in {LABELS[self.measure]}"
+
+    @property
+    def verdict(self) -> str:
+        """What the difference says of it."""
+        return self.difference.verdict(self.margin) if self.difference else "-"
 
 
 def difference(results: Results, sets: Sequence[str], first: str, second: str, measure: str) -> Difference | None:
@@ -108,7 +125,7 @@ def _claims(results: Results) -> Iterator[Claim]:
         _check(claim)
         names = claim["better"], claim["worse"], claim["measure"]
         for name, sets in groups(results).items():
-            yield Claim(claim["claim"], *names, name, difference(results, sets, *names))
+            yield Claim(claim["claim"], *names, claim.get("margin", 0.0), name, difference(results, sets, *names))
 
 
 def _check(claim: dict[str, Any]) -> None:

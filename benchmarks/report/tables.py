@@ -128,14 +128,14 @@ def claim_table(claimed: list[Claim]) -> Table:
     rows = [
         [
             Cell(claim.text),
-            Cell(f"{claim.better} above {claim.worse} in {LABELS[claim.measure]}"),
+            Cell(claim.expected),
             Cell(claim.set_name),
             _difference(claim.difference),
-            Cell(claim.difference.verdict if claim.difference else DASH),
+            Cell(claim.verdict),
         ]
         for claim in claimed
     ]
-    note = _note((claim.difference for claim in claimed), "undecided where it covers 0")
+    note = _note((claim.difference for claim in claimed), "undecided where it covers 0, or the margin below it")
     return Table("Claims", ["claim", "expected", "set", "difference", "verdict"], rows, note)
 
 
@@ -163,4 +163,4 @@ def _difference(found: Difference | None) -> Cell:
     if found is None:
         return Cell(DASH)
     interval = DASH if found.low is None else f"{found.low:+.3f} to {found.high:+.3f}"
-    return Cell(f"{found.value:+.3f} ({interval})", found.value, found.verdict in ("holds", "fails"))
+    return Cell(f"{found.value:+.3f} ({interval})", found.value, found.verdict() in ("holds", "fails"))

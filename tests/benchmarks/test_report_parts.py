@@ -129,7 +129,16 @@ def test_without_run_folders_differences_have_no_interval(table_only: Callable[.
     ],
 )
 def test_verdict(low: float | None, high: float | None, verdict: str) -> None:
-    assert differences.Difference(0.0, low, high).verdict == verdict
+    assert differences.Difference(0.0, low, high).verdict() == verdict
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"), [(-0.01, 0.01, "holds"), (-0.03, 0.01, "undecided"), (-0.05, -0.03, "fails")]
+)
+def test_verdict_on_what_is_only_not_to_be_worse(low: float, high: float, verdict: str) -> None:
+    claim = differences.Claim("", "a", "b", "aupro", 0.02, "set", differences.Difference(0.0, low, high))
+    assert claim.verdict == verdict
+    assert claim.expected == "a at most 0.02 below b in AUPRO 0.3"
 
 
 def test_claims_table(tmp_path: Path) -> None:

@@ -1,10 +1,10 @@
-"""The default metrics have the values they should on cases one can work out, with masks and without."""
+"""The metrics have the values they should on cases one can work out, with masks and without."""
 
 import pytest
 import torch
 from anomalib.data import ImageBatch
 
-from anomalib_stc.components.evaluator import default_evaluator
+from anomalib_stc.components.evaluator import AuproEvaluator
 
 PIXEL = {"pixel_AUROC", "pixel_F1Score", "pixel_AUPRO"}
 IMAGE = {"image_AUROC", "image_F1Score"}
@@ -12,7 +12,7 @@ IMAGE = {"image_AUROC", "image_F1Score"}
 
 def metrics(anomaly_map: torch.Tensor | None, mask: torch.Tensor | None) -> dict[str, torch.Tensor | None]:
     """Values of all metrics for two images, the second anomalous and scored so."""
-    evaluator = default_evaluator()
+    evaluator = AuproEvaluator()
     for index in range(2):
         one = slice(index, index + 1)
         batch = ImageBatch(

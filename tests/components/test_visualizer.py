@@ -11,7 +11,7 @@ from anomalib.engine import Engine
 from PIL import Image
 from tiny_model import SIDE, TinyModel, folder_data, write_images
 
-from anomalib_stc.components.evaluator import default_evaluator
+from anomalib_stc.components.evaluator import AuproEvaluator
 from anomalib_stc.components.post_processor import NormalPostProcessor
 from anomalib_stc.components.reconstruction_batch import ReconstructionBatch, ReconstructionItem, with_reconstruction
 from anomalib_stc.components.visualizer import ReconstructionVisualizer
@@ -24,7 +24,7 @@ class GreenModel(TinyModel):
     """A model whose reconstruction is all green."""
 
     def __init__(self) -> None:
-        super().__init__(True, NormalPostProcessor(), default_evaluator(), plain_visualizer())
+        super().__init__(True, NormalPostProcessor(), AuproEvaluator(), plain_visualizer())
 
     def test_step(self, batch: ImageBatch, batch_idx: int) -> ImageBatch:
         return with_reconstruction(batch, self.model(batch.image), GREEN.expand_as(batch.image))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
+from anomalib_stc.components.evaluator import AuproEvaluator
 from anomalib_stc.models import Stcm
 
 CONFIG = Path(__file__).parents[2] / "configs" / "stcm.yaml"
@@ -13,6 +14,7 @@ COMPONENTS = {"self", "pre_processor", "post_processor", "evaluator", "visualize
 
 def test_config_equals_the_code() -> None:
     written = OmegaConf.to_container(OmegaConf.load(CONFIG).model.init_args)
+    assert written.pop("evaluator") == {"class_path": f"{AuproEvaluator.__module__}.AuproEvaluator"}
     parameters = inspect.signature(Stcm.__init__).parameters
     defaults = {name: p.default for name, p in parameters.items() if name not in COMPONENTS}
     defaults["widths"] = list(defaults["widths"])

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from anomalib_stc.components.calibration import HoldoutCalibration
 from anomalib_stc.components.discriminator import PatchDiscriminator
-from anomalib_stc.components.evaluator import default_evaluator
 from anomalib_stc.components.features import texture_features
 from anomalib_stc.components.post_processor import NormalPostProcessor
 from anomalib_stc.components.pre_processor import ExactPreProcessor
@@ -75,7 +74,7 @@ class Stcm(AnomalibModule):
         normal_quantile: Threshold without anomalies in validation: this quantile of the held-out scores.
         pre_processor: See `AnomalibModule`.
         post_processor: See `AnomalibModule`.
-        evaluator: See `AnomalibModule`.
+        evaluator: See `AnomalibModule`; `AuproEvaluator` adds AUPRO.
         visualizer: See `AnomalibModule`.
 
     Raises:
@@ -189,11 +188,6 @@ class Stcm(AnomalibModule):
     def configure_post_processor() -> PostProcessor:
         """Return thresholds that also work without anomalies in validation."""
         return NormalPostProcessor()
-
-    @staticmethod
-    def configure_evaluator() -> Evaluator:
-        """Return anomalib's default metrics and AUPRO."""
-        return default_evaluator()
 
     @classmethod
     def configure_visualizer(cls) -> ReconstructionVisualizer:
