@@ -1,5 +1,7 @@
 """Metrics for those who look at where the defects are, not only at whether there is one."""
 
+from typing import Any
+
 from anomalib.metrics import AUPRO, AUROC, Evaluator, F1Score
 
 
@@ -13,12 +15,15 @@ class AuproEvaluator(Evaluator):
     """
 
     def __init__(self) -> None:
+        aupro = AUPRO(fields=["anomaly_map", "gt_mask"], prefix="pixel_", strict=False)
+        limit: Any = aupro.fpr_limit
+        aupro.register_buffer("fpr_limit", limit, persistent=False)  # or checkpoints would ask for this evaluator
         super().__init__(
             test_metrics=[
                 AUROC(fields=["pred_score", "gt_label"], prefix="image_"),
                 F1Score(fields=["pred_label", "gt_label"], prefix="image_"),
                 AUROC(fields=["anomaly_map", "gt_mask"], prefix="pixel_", strict=False),
                 F1Score(fields=["pred_mask", "gt_mask"], prefix="pixel_", strict=False),
-                AUPRO(fields=["anomaly_map", "gt_mask"], prefix="pixel_", strict=False),
+                aupro,
             ],
         )

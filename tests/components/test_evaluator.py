@@ -62,3 +62,7 @@ def test_without_masks_only_image_metrics_are_reported(anomaly_map: torch.Tensor
 def test_masks_without_anomalies_do_not_stop_the_run() -> None:
     values = metrics(torch.rand(2, 16, 16), torch.zeros(2, 16, 16))
     assert values["pixel_AUPRO"] == 0
+
+
+def test_a_checkpoint_does_not_depend_on_it() -> None:
+    assert AuproEvaluator().state_dict() == {}
