@@ -4,23 +4,25 @@ from pathlib import Path
 
 import pandas as pd
 
+from benchmarks.report.markdown import table_line
+from benchmarks.report.results import Results, read_results
+from benchmarks.report.tables import set_means
 from benchmarks.results import write_atomically
 
 README = Path(__file__).parents[1] / "README.md"
-RUNS = Path(__file__).parent / "results" / "stcm" / "runs.csv"
+RESULTS = Path(__file__).parent / "results" / "stcm"
 START, END = "<!-- benchmark table -->\n", "<!-- end of benchmark table -->\n"
-SHOWN = ("image_auroc", "pixel_auroc", "aupro")
+SHOWN = ["image_auroc", "pixel_auroc", "aupro"]
 
 
-def table(runs: pd.DataFrame) -> str:
+def table(results: Results) -> str:
     """Return a Markdown table: a row a set, for every model image AUROC / pixel AUROC / AUPRO, mean over seeds."""
-    means = runs.groupby(["set", "model"], sort=False)[list(SHOWN)].mean()
-    models = list(dict.fromkeys(runs["model"]))
-    rows = [[name, *(cell(means.loc[name, model]) for model in models)] for name in dict.fromkeys(runs["set"])]
+    means = set_means(results)[SHOWN]
+    rows = [[name, *(cell(means.loc[model, name]) for model in results.models)] for name in results.sets]
     overall = means.groupby("model").mean()
-    rows.append(["mean", *(cell(overall.loc[model]) for model in models)])
-    lines = [["set", *models], ["---"] * (1 + len(models)), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    rows.append(["mean", *(cell(overall.loc[model]) for model in results.models)])
+    lines = [["set", *results.models], ["---"] * (1 + len(results.models)), *rows]
+    return "".join(f"{table_line(line)}\n" for line in lines)
 
 
 def cell(figures: pd.Series) -> str:
@@ -35,4 +37,4 @@ def with_table(text: str, content: str) -> str:
 
 
 if __name__ == "__main__":
-    write_atomically(README, with_table(README.read_text(encoding="utf-8"), table(pd.read_csv(RUNS))))
+    write_atomically(README, with_table(README.read_text(encoding="utf-8"), table(read_results(RESULTS))))

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from anomalib.metrics import AUPRO, AUROC, Evaluator, F1Score
+from anomalib.metrics import AUPRO, Evaluator
+from anomalib.models import AnomalibModule
 
 
 class AuproEvaluator(Evaluator):
@@ -18,12 +19,4 @@ class AuproEvaluator(Evaluator):
         aupro = AUPRO(fields=["anomaly_map", "gt_mask"], prefix="pixel_", strict=False)
         limit: Any = aupro.fpr_limit
         aupro.register_buffer("fpr_limit", limit, persistent=False)  # or checkpoints would ask for this evaluator
-        super().__init__(
-            test_metrics=[
-                AUROC(fields=["pred_score", "gt_label"], prefix="image_"),
-                F1Score(fields=["pred_label", "gt_label"], prefix="image_"),
-                AUROC(fields=["anomaly_map", "gt_mask"], prefix="pixel_", strict=False),
-                F1Score(fields=["pred_mask", "gt_mask"], prefix="pixel_", strict=False),
-                aupro,
-            ],
-        )
+        super().__init__(test_metrics=[*AnomalibModule.configure_evaluator().test_metrics, aupro])

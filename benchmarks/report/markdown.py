@@ -19,8 +19,8 @@ def markdown(results: Results, tables: Tables) -> str:
 
 def section(table: Table, level: str = "##") -> str:
     """Return a table under its title, its note after it."""
-    lines = [_line(table.columns), _line(["---"] * len(table.columns))]
-    lines += [_line([_cell(cell) for cell in row]) for row in table.rows]
+    lines = [table_line(table.columns), table_line(["---"] * len(table.columns))]
+    lines += [table_line([_cell(cell) for cell in row]) for row in table.rows]
     parts = [f"{level} {escape(table.title)}", "\n".join(lines), escape(table.note)]
     return "\n\n".join(part for part in parts if part)
 
@@ -30,9 +30,10 @@ def escape(text: str) -> str:
     return " ".join(re.sub(r"([\\`*|<\[])", r"\\\1", text).split())
 
 
+def table_line(cells: list[str]) -> str:
+    """Return a row of a table."""
+    return f"| {' | '.join(cells)} |"
+
+
 def _cell(cell: Cell) -> str:
     return f"**{escape(cell.text)}**" if cell.strong else escape(cell.text)
-
-
-def _line(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"

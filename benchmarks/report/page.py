@@ -50,9 +50,10 @@ def sections(results: Results, tables: Tables) -> dict[str, list[Element]]:
 def latency_plots(results: Results) -> list[Element]:
     """Plot the accuracy, mean over sets, against the median latency."""
     latency = results.rows.groupby("model")["latency_ms"].median()
+    overall = set_means(results).groupby("model").mean()
     plots = []
     for measure in PLOTTED:
-        means = set_means(results)[measure].groupby("model").mean().dropna()
+        means = overall[measure].dropna()
         points = [
             Point(model, colour, latency[model], means[model])
             for model, colour in colours(results.models).items()
