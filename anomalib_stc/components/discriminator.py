@@ -32,3 +32,23 @@ class PatchDiscriminator(nn.Module):
         """
         weights = {name: weight.detach() for name, weight in self.named_parameters()}
         return functional_call(self, weights, (image,))
+
+
+def adversarial_losses(
+    discriminator: PatchDiscriminator | None, weight: float, image: Tensor, reconstruction: Tensor
+) -> dict[str, Tensor]:
+    """Return the least-squares losses of both players; the generator's leaves no gradient in the discriminator.
+
+    Args:
+        discriminator: The discriminator; none, no losses.
+        weight: Weight of the generator's loss.
+        image: Real images (B, 3, H, W) in [0, 1].
+        reconstruction: The generator's (B, 3, H, W).
+    """
+    if discriminator is None:
+        return {}
+    real, fake = discriminator(image), discriminator(reconstruction.detach())
+    return {
+        "adversarial": weight * (discriminator.frozen(reconstruction) - 1).square().mean(),
+        "discriminator": ((real - 1).square().mean() + fake.square().mean()) / 2,
+    }

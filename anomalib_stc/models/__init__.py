@@ -1,5 +1,6 @@
 """The models this package adds to anomalib."""
 
+from anomalib_stc.models.proxy_ano.lightning_model import ProxyAno
 from anomalib_stc.models.stcm.lightning_model import Stcm
 
-__all__ = ["Stcm"]
+__all__ = ["ProxyAno", "Stcm"]

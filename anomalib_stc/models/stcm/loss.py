@@ -6,7 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from anomalib_stc.components.discriminator import PatchDiscriminator
+from anomalib_stc.components.correspondence import value_loss
+from anomalib_stc.components.discriminator import PatchDiscriminator, adversarial_losses
+from anomalib_stc.components.window import random_window
 from anomalib_stc.models.stcm.torch_model import StructureTexture
 
 Extract = Callable[[Tensor], dict[str, Tensor]]
@@ -44,28 +46,12 @@ class StcmLoss(nn.Module):
             "structure": lambda: structure_loss(original, rebuilt, extract),
         }
         wanted = {name: self.weights[name] * term() for name, term in terms.items() if self.weights[name]}
-        return wanted | self.adversarial(original, rebuilt)
+        return wanted | adversarial_losses(self.discriminator, self.weights["adversarial"], original, rebuilt)
 
     @staticmethod
     def textures(output: StructureTexture) -> list[Tensor]:
         """Return the fused texture and that of every branch."""
         return [output.texture, *(branch.texture for branch in output.branches.values())]
-
-    def adversarial(self, image: Tensor, reconstruction: Tensor) -> dict[str, Tensor]:
-        """Return the least-squares losses of both players; the generator's leaves no gradient in the discriminator."""
-        if self.discriminator is None:
-            return {}
-        real, fake = self.discriminator(image), self.discriminator(reconstruction.detach())
-        return {
-            "adversarial": self.weights["adversarial"]
-            * (self.discriminator.frozen(reconstruction) - 1).square().mean(),
-            "discriminator": ((real - 1).square().mean() + fake.square().mean()) / 2,
-        }
-
-
-def value_loss(texture: Tensor, features: Tensor) -> Tensor:
-    """Return the squared distance of read-out and features (B, D, h, w), relative to the features' own length."""
-    return (texture - features).square().mean() / features.square().mean()
 
 
 def structure_loss(image: Tensor, reconstruction: Tensor, extract: Extract) -> Tensor:
@@ -73,15 +59,6 @@ def structure_loss(image: Tensor, reconstruction: Tensor, extract: Extract) -> T
     with torch.no_grad():
         wanted = extract(image)
     return mean([F.l1_loss(rebuilt, wanted[name]) for name, rebuilt in extract(reconstruction).items()])
-
-
-def random_window(image: Tensor, reconstruction: Tensor) -> tuple[Tensor, Tensor]:
-    """Cut the same window of half the side, a multiple of 16 from 64 up, out of images of one shape (B, 3, H, W)."""
-    height, width = (max(64, side // 32 * 16) for side in image.shape[-2:])
-    top = int(torch.randint(image.shape[-2] - height + 1, ()))
-    left = int(torch.randint(image.shape[-1] - width + 1, ()))
-    window = (..., slice(top, top + height), slice(left, left + width))
-    return image[window], reconstruction[window]
 
 
 def mean(terms: list[Tensor]) -> Tensor:

@@ -7,11 +7,13 @@ import torch
 from anomalib.data import InferenceBatch
 from torch import Tensor, nn
 
+from anomalib_stc.components.branch import Branch, BranchOutput, structure_encoder
+from anomalib_stc.components.correspondence import distance
 from anomalib_stc.components.features import GRID_STRIDE, TextureFeatures
+from anomalib_stc.components.image_size import check_size
 from anomalib_stc.components.memory import Memory
 from anomalib_stc.components.scoring import AnomalyScore, resize
 from anomalib_stc.components.structure import StructureExtractor
-from anomalib_stc.models.stcm.branch import Branch, BranchOutput
 
 
 class StructureTexture(NamedTuple):
@@ -63,8 +65,7 @@ class StcmModel(nn.Module):
         self.branches = nn.ModuleDict(
             {
                 name: Branch(
-                    extractor.channels,
-                    extractor.stride,
+                    structure_encoder(extractor.channels, extractor.stride, key_channels),
                     features.channels,
                     key_channels,
                     widths,
@@ -156,16 +157,3 @@ def mix(weights: Tensor, maps: list[Tensor]) -> Tensor:
     """Return the sum of maps (B, C, H, W), each times its channel of the weights (B, len(maps), H, W)."""
     first, *others = [weight * values for weight, values in zip(weights.split(1, 1), maps, strict=True)]
     return sum(others, first)
-
-
-def distance(texture: Tensor, features: Tensor) -> Tensor:
-    """Return the Euclidean distance (B, 1, h, w) of read-out and features (B, D, h, w)."""
-    return ((texture - features).square().sum(1, keepdim=True) + 1e-8).sqrt()
-
-
-def check_size(image: Tensor) -> None:
-    """Raise a `ValueError` unless both sides are multiples of 16, 64 or more."""
-    height, width = image.shape[-2:]
-    if height % 16 or width % 16 or min(height, width) < 64:
-        msg = f"Image is {height} x {width}, expected multiples of 16 from 64: set image_size or resize it."
-        raise ValueError(msg)

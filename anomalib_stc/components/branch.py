@@ -1,4 +1,4 @@
-"""One branch of STCM: structure, its memory of normal textures, and the image rebuilt from what the memory says."""
+"""From a structure of the image, through a memory of normal textures, to an image: what the memory says is rebuilt."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -22,8 +22,7 @@ class Branch(nn.Module):
     """Structure to texture to image; the decoder sees the texture only, so nothing passes by the memory.
 
     Args:
-        structure_channels: Channels of the structure.
-        structure_stride: 1, 2 or 4 pixels of the image a pixel of the structure, or 8 on the feature grid.
+        encoder: From the structure to queries (B, key_channels, H/8, W/8).
         texture_channels: Channels of the texture features, the memory's values.
         key_channels: Channels of the query.
         widths: Channels of the decoder at strides 8 and 4.
@@ -32,15 +31,14 @@ class Branch(nn.Module):
 
     def __init__(
         self,
-        structure_channels: int,
-        structure_stride: int,
+        encoder: nn.Module,
         texture_channels: int,
         key_channels: int,
         widths: Sequence[int],
         memory: Memory | None,
     ) -> None:
         super().__init__()
-        self.encoder = structure_encoder(structure_channels, structure_stride, key_channels)
+        self.encoder = encoder
         self.memory = memory
         self.direct = nn.Conv2d(key_channels, texture_channels, 1) if memory is None else nn.Identity()
         self.decoder = texture_decoder(texture_channels, widths)

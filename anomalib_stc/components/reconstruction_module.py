@@ -1,0 +1,146 @@
+"""What all models of this package share as models of anomalib: steps, optimiser, before and after training."""
+
+from abc import abstractmethod
+from typing import Any
+
+import torch
+from anomalib import LearningType
+from anomalib.data import Batch
+from anomalib.models import AnomalibModule
+from anomalib.post_processing import PostProcessor
+from lightning.pytorch import Callback
+from lightning.pytorch.utilities.types import STEP_OUTPUT, OptimizerLRScheduler
+from torch import Tensor
+
+from anomalib_stc.components.calibration import HoldoutCalibration
+from anomalib_stc.components.post_processor import NormalPostProcessor
+from anomalib_stc.components.pre_processor import ExactPreProcessor
+from anomalib_stc.components.reconstruction_batch import with_reconstruction
+from anomalib_stc.components.training_length import set_default_length
+from anomalib_stc.components.visualizer import ReconstructionVisualizer
+
+STRIDE = 16
+PREPARATION_IMAGES = 48
+
+
+class ReconstructionModule(AnomalibModule):
+    """A model that rebuilds the image and scores what does not fit.
+
+    Its torch model has ``infer(image)``, ``predict(image, inferred)``, ``terms(image)``, a ``score``, and ``features``
+    that load themselves; what it infers has a ``reconstruction``. Its loss may have a ``discriminator``. Of its
+    arguments, ``learning_rate``, ``discriminator_ratio``, ``weight_decay`` and ``train_images`` are read here.
+    """
+
+    model: Any
+    loss: Any
+    prepared: Tensor
+    calibration: HoldoutCalibration
+
+    @abstractmethod
+    def losses(self, image: Tensor) -> dict[str, Tensor]:
+        """Return the weighted losses of images (B, 3, H, W) by name."""
+
+    def prepare(self, images: list[Tensor]) -> None:
+        """Get ready for training on some normal images, batches (B, 3, H, W); the same on every process."""
+        del images
+
+    def calibrate_on_held_out(self, holdout: float, normal_quantile: float) -> None:
+        """Hold out a share of the training images for scales and thresholds; called by constructors."""
+        self.register_buffer("prepared", torch.tensor(data=False))
+        self.calibration = HoldoutCalibration(holdout, normal_quantile)
+
+    @property
+    def trainer_arguments(self) -> dict[str, Any]:
+        """Arguments of the trainer that this model needs."""
+        return {"num_sanity_val_steps": 0}
+
+    @property
+    def learning_type(self) -> LearningType:
+        """Normal images only."""
+        return LearningType.ONE_CLASS
+
+    @staticmethod
+    def configure_pre_processor(image_size: int | tuple[int, int] | None = None) -> ExactPreProcessor:
+        """Return the one resize of training, test and export."""
+        return ExactPreProcessor(image_size or 256, stride=STRIDE)
+
+    @staticmethod
+    def configure_post_processor() -> PostProcessor:
+        """Return thresholds that also work without anomalies in validation."""
+        return NormalPostProcessor()
+
+    @classmethod
+    def configure_visualizer(cls) -> ReconstructionVisualizer:
+        """Return pictures with the reconstruction."""
+        return ReconstructionVisualizer()
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Adam for both players at their own rates, one cycle over the whole training.
+
+        Both losses go back in one pass and leave no gradient in the other's weights, so one optimiser steps both:
+        gradient clipping, accumulation, step counts and resuming are Lightning's own.
+        """
+        settings: Any = self.hparams
+        set_default_length(self.trainer, settings.train_images)
+        rate = settings.learning_rate
+        generator = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        groups = [{"params": generator}]
+        if self.loss.discriminator is not None:
+            groups.append({"params": list(self.loss.discriminator.parameters())})
+        rates = [rate, rate * settings.discriminator_ratio][: len(groups)]
+        optimizer = torch.optim.Adam(groups, lr=rate, betas=(0.5, 0.99), weight_decay=settings.weight_decay)
+        steps = int(self.trainer.estimated_stepping_batches)
+        scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=steps, pct_start=0.1)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def configure_callbacks(self) -> list[Callback]:
+        """Return anomalib's own callbacks and the calibration."""
+        callbacks: Any = super().configure_callbacks()
+        return [*callbacks, self.calibration]
+
+    def setup(self, stage: str) -> None:
+        """Load the backbone before a first fit; a checkpoint brings its own."""
+        if stage == "fit" and not self.prepared:
+            self.model.features.load()
+
+    def on_train_start(self) -> None:
+        """Prepare, unless a checkpoint brought what comes of it."""
+        if self.prepared:
+            return
+        dataset: Any = self.calibration.training
+        step = max(1, len(dataset) // PREPARATION_IMAGES)
+        some = dataset.subsample(list(range(0, len(dataset), step))[:PREPARATION_IMAGES])
+        self.prepare(list(self.calibration.images(self, some)))
+        self.prepared.fill_(value=True)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Return the sum of all losses, each logged by its name."""
+        del batch_idx
+        terms = self.losses(batch.image)
+        self.log_dict({f"train_{name}": term for name, term in terms.items()}, batch_size=len(batch.image))
+        total = torch.stack(list(terms.values())).sum()
+        self.log("train_loss", total, prog_bar=True, batch_size=len(batch.image))
+        return total
+
+    def on_train_epoch_end(self) -> None:
+        """Log how the memories were used: dead items and the effective number of items."""
+        for name, branch in self.model.branches.items():
+            if branch.memory is not None:
+                usage = branch.memory.pop_usage()
+                self.log_dict({f"memory_{name}_{key}": value for key, value in usage.items()}, sync_dist=True)
+
+    def validation_step(self, batch: Batch, *args: Any, **kwargs: Any) -> STEP_OUTPUT:
+        """Return the batch with its scores and maps, from which anomalib takes thresholds."""
+        del args, kwargs
+        return batch.update(**self.model(batch.image)._asdict())
+
+    def test_step(self, batch: Any, *args: Any, **kwargs: Any) -> Any:
+        """Return the batch with its scores, maps and reconstructions."""
+        del args, kwargs
+        output = self.model.infer(batch.image)
+        predictions = self.model.predict(batch.image, output)
+        return with_reconstruction(batch, predictions, output.reconstruction.clamp(0, 1))
+
+    def predict_step(self, batch: Batch, *args: Any, **kwargs: Any) -> STEP_OUTPUT:
+        """Return the same as a test step."""
+        return self.test_step(batch, *args, **kwargs)

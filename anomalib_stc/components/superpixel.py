@@ -1,0 +1,84 @@
+"""Superpixels by SLIC, computed once for every image, whichever data set, order or process it comes from."""
+
+import hashlib
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from skimage.segmentation import slic
+from torch import Tensor
+
+
+class SegmentCache:
+    """Segments of images, kept by what is in the image: in memory, and in a folder where one is given.
+
+    An image of 256 x 256 pixels takes 256 KiB. A file has its name only when all is in it; one that cannot be read is
+    made anew.
+
+    Args:
+        cells: Number of superpixels asked for.
+        compactness: Weight of nearness against likeness of colour, for images in [0, 1].
+        folder: Where segments are kept from one run to the next; it is made on first use.
+
+    Raises:
+        ValueError: If the compactness is not positive.
+    """
+
+    def __init__(self, cells: int, compactness: float, folder: str | Path | None = None) -> None:
+        if compactness <= 0:
+            msg = f"Compactness is {compactness}, expected above 0: 10 is the usual value for superpixels of a colour."
+            raise ValueError(msg)
+        self.cells = cells
+        self.compactness = compactness
+        self.folder = None if folder is None else Path(folder)
+        self.known: dict[str, Tensor] = {}
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """Return the number of the segment of every pixel (H, W), int32 on the CPU, of an image (3, H, W) in [0, 1].
+
+        Colours are rounded to 8 bit first: what differs by less has the same segments.
+        """
+        pixels = (image.detach().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+        key = self.key(pixels)
+        if key not in self.known:
+            self.known[key] = torch.from_numpy(self._stored(key, pixels))
+        return self.known[key]
+
+    def key(self, pixels: np.ndarray) -> str:
+        """Return a name for the segments of an image (H, W, 3), uint8."""
+        settings = f"{pixels.shape} {self.cells} {self.compactness}".encode()
+        return hashlib.sha256(settings + pixels.tobytes()).hexdigest()[:32]
+
+    def _stored(self, key: str, pixels: np.ndarray) -> np.ndarray:
+        if self.folder is None:
+            return self._segments(pixels)
+        path = self.folder / f"{key}.npy"
+        try:
+            segments = np.load(path)
+        except (OSError, ValueError, EOFError):
+            segments = None
+        if segments is None or segments.shape != pixels.shape[:2]:
+            segments = self._segments(pixels)
+            write_whole(path, segments)
+        return segments
+
+    def _segments(self, pixels: np.ndarray) -> np.ndarray:
+        found = slic(pixels / np.float32(255), self.cells, self.compactness, start_label=0, channel_axis=-1)
+        return found.astype(np.int32)
+
+
+def write_whole(path: Path, array: np.ndarray) -> None:
+    """Write an array to a file that has its name only when all is in it.
+
+    Raises:
+        ValueError: If it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".partial", delete=False) as draft:
+            np.save(draft, array)
+        Path(draft.name).replace(path)
+    except OSError as error:
+        msg = f"Superpixels cannot be kept in {path.parent} ({error}): give a folder that can be written."
+        raise ValueError(msg) from error

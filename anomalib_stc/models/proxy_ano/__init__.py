@@ -1,0 +1,1 @@
+"""ProxyAno: the image rebuilt from its superpixel-image, which is found through a memory."""

@@ -1,0 +1,36 @@
+"""Image Reconstruction Module (ProxyAno): from a proxy to the image, a U-Net at strides 4, 8 and 16."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from anomalib_stc.components.blocks import conv_block, shuffle_block, up_block
+
+CELL = 4  # pixels of the side of a cell of the first layer: full resolution would cost most of the time
+
+
+class ImageReconstruction(nn.Module):
+    """Rebuilds images from their proxies.
+
+    Args:
+        widths: Channels at strides 4, 8 and 16.
+    """
+
+    def __init__(self, widths: Sequence[int]) -> None:
+        super().__init__()
+        fine, middle, coarse = widths
+        self.fine = nn.Sequential(nn.PixelUnshuffle(CELL), conv_block(3 * CELL**2, fine))
+        self.middle = conv_block(fine, middle, stride=2)
+        self.coarse = nn.Sequential(conv_block(middle, coarse, stride=2), conv_block(coarse, coarse))
+        self.up_to_middle = up_block(coarse, middle)
+        self.up_to_fine = up_block(2 * middle, fine)
+        self.to_image = shuffle_block(2 * fine, 3, CELL)
+
+    def forward(self, proxy: Tensor) -> Tensor:
+        """Return images (B, 3, H, W) from proxies (B, 3, H, W), sides multiples of 16."""
+        fine = self.fine(proxy)
+        middle = self.middle(fine)
+        rebuilt = self.up_to_middle(self.coarse(middle))
+        rebuilt = self.up_to_fine(torch.cat([rebuilt, middle], 1))
+        return self.to_image(torch.cat([rebuilt, fine], 1))

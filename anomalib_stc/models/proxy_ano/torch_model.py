@@ -1,0 +1,138 @@
+"""ProxyAno (Zhou et al., IEEE TMI 41(3), 2022), after its abstract: image to proxy through a memory, proxy to image."""
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import torch
+from anomalib.data import InferenceBatch
+from torch import Tensor, nn
+
+from anomalib_stc.components.branch import Branch, structure_encoder
+from anomalib_stc.components.correspondence import distance
+from anomalib_stc.components.features import TextureFeatures
+from anomalib_stc.components.image_size import check_size
+from anomalib_stc.components.memory import Memory
+from anomalib_stc.components.proxy import blurred
+from anomalib_stc.components.scoring import AnomalyScore
+from anomalib_stc.models.proxy_ano.reconstruction import ImageReconstruction
+
+ENCODERS: Final = ("backbone", "convolution")
+
+
+class Bridge(NamedTuple):
+    """What the model infers of an image."""
+
+    proxy: Tensor  # (B, 3, H, W): predicted proxy
+    reconstruction: Tensor  # (B, 3, H, W)
+    texture: Tensor  # (B, D, H/8, W/8): read-out of the memory
+    features: Tensor  # (B, D, H/8, W/8): texture features of the image itself
+
+
+class ProxyAnoModel(nn.Module):
+    """Proxy Extraction Module with a memory, then Image Reconstruction Module.
+
+    Args:
+        features: Texture features: the memory's values.
+        score: From residuals to map and score. Its terms are ``pixel``, ``correspondence`` and ``proxy``.
+        encoder: What the memory is asked with: ``backbone`` (the texture features themselves) or ``convolution``
+            (learned, on the image).
+        memory_items: Items of the memory; 0 for no memory (ablation).
+        key_channels: Channels of the queries of convolutions.
+        widths: Channels of the proxy's decoder at strides 8 and 4.
+        reconstruction_widths: Channels of the reconstruction module at strides 4, 8 and 16.
+        temperature: Start of the memory's learned temperature.
+        shrink: See `Memory`.
+        top_k: See `Memory`.
+        cells: Superpixels an image: the scale at which predicted proxy and image are compared.
+
+    Raises:
+        ValueError: If the encoder is unknown.
+    """
+
+    def __init__(
+        self,
+        features: TextureFeatures,
+        score: AnomalyScore,
+        *,
+        encoder: str,
+        memory_items: int,
+        key_channels: int,
+        widths: Sequence[int],
+        reconstruction_widths: Sequence[int],
+        temperature: float,
+        shrink: float,
+        top_k: int | None,
+        cells: int,
+    ) -> None:
+        super().__init__()
+        if encoder not in ENCODERS:
+            msg = f"Encoder is '{encoder}', expected one of {', '.join(ENCODERS)}: choose one of these."
+            raise ValueError(msg)
+        self.features = features
+        self.score = score
+        self.encoder = encoder
+        self.cells = cells
+        frozen = encoder == "backbone"
+        keys = features.channels if frozen else key_channels
+        self.extraction = Branch(
+            nn.Identity() if frozen else structure_encoder(3, 1, key_channels),
+            features.channels,
+            keys,
+            widths,
+            Memory(memory_items, keys, features.channels, temperature, shrink, top_k) if memory_items else None,
+        )
+        self.reconstruct = ImageReconstruction(reconstruction_widths)
+
+    @property
+    def branches(self) -> dict[str, Branch]:
+        """The one branch with a memory, by name."""
+        return {"proxy": self.extraction}
+
+    def forward(self, image: Tensor) -> Bridge | InferenceBatch:
+        """Return what was inferred in training, map and score in evaluation.
+
+        Args:
+            image: Images (B, 3, H, W) in [0, 1], sides multiples of 16.
+
+        Raises:
+            ValueError: If a side is not a multiple of 16 or below 64.
+        """
+        output = self.infer(image)
+        return output if self.training else self.predict(image, output)
+
+    def infer(self, image: Tensor) -> Bridge:
+        """Infer proxy and reconstruction of images (B, 3, H, W)."""
+        proxy, texture, features = self.extract(image)
+        return Bridge(proxy, self.reconstruct(proxy), texture, features)
+
+    def extract(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return proxy, read-out and features of images (B, 3, H, W)."""
+        check_size(image)
+        with torch.no_grad():
+            features = self.features(image)
+        found = self.extraction(self.asked(image, features))
+        return found.image, found.texture, features
+
+    def asked(self, image: Tensor, features: Tensor) -> Tensor:
+        """Return what the memory is asked with."""
+        return features if self.encoder == "backbone" else image
+
+    def predict(self, image: Tensor, output: Bridge) -> InferenceBatch:
+        """Score images from what was inferred of them."""
+        anomaly_map, score = self.score(self.residuals(image, output), image.shape[-2:])
+        return InferenceBatch(pred_score=score, anomaly_map=anomaly_map)
+
+    def terms(self, image: Tensor) -> dict[str, Tensor]:
+        """Return every term of the score of images (B, 3, H, W), for calibration."""
+        return self.residuals(image, self.infer(image))
+
+    def residuals(self, image: Tensor, output: Bridge) -> dict[str, Tensor]:
+        """Return every term of the score as a map (B, 1, h, w), not calibrated."""
+        residuals = {
+            "pixel": (image - output.reconstruction.clamp(0, 1)).abs().mean(1, keepdim=True),
+            "correspondence": distance(output.texture, output.features),
+        }
+        if "proxy" in self.score.weights:
+            side = (image.shape[-2] * image.shape[-1] / self.cells) ** 0.5
+            residuals["proxy"] = (blurred(image, side) - output.proxy.clamp(0, 1)).abs().mean(1, keepdim=True)
+        return residuals
