@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 VARIABLE = "ANOMALIB_STC_DATA"
-pytest.register_assert_rewrite("tests.models.contract")
+pytest.register_assert_rewrite("tests.models.contract", "tests.models.training_contract")
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from PIL import Image
 
 from anomalib_stc.data import TextureDemo
 from benchmarks.__main__ import main as benchmark
-from tests.models.test_stcm_training import command
+from tests.models.training_contract import command
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

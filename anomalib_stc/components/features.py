@@ -29,6 +29,10 @@ class TextureFeatures(nn.Module, ABC):
     def forward(self, image: Tensor) -> Tensor:
         """Return the features of the images."""
 
+    def colour(self, features: Tensor) -> Tensor:
+        """Return the mean colours (B, 3, h, w) in [0, 1] of the cells; mid-grey where features do not tell."""
+        return torch.full_like(features[:, :3], 0.5)
+
 
 class BackboneFeatures(TextureFeatures):
     """Features of strides 4, 8 and 16 of a frozen timm network, each of unit length, brought to one grid.
@@ -76,9 +80,38 @@ class PatchFeatures(TextureFeatures):
         return F.pixel_unshuffle(image - 0.5, GRID_STRIDE)
 
 
-def texture_features(backbone: str) -> TextureFeatures:
-    """Return the features of a backbone, or of the pixels for ``none``."""
-    return PatchFeatures() if backbone == "none" else BackboneFeatures(backbone)
+class ColouredFeatures(TextureFeatures):
+    """Features of another kind and the mean colour of every cell, which features of unit length know little of.
+
+    Args:
+        texture: The other features.
+        weight: Factor of the colours less mid-grey, in [0, 1] before.
+    """
+
+    def __init__(self, texture: TextureFeatures, weight: float) -> None:
+        super().__init__()
+        self.texture = texture
+        self.weight = weight
+        self.channels = texture.channels + 3
+
+    def load(self) -> None:
+        """Load what the other features load."""
+        self.texture.load()
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return features, then three channels of colour."""
+        colour = F.avg_pool2d(image - 0.5, GRID_STRIDE)
+        return torch.cat([self.texture(image), self.weight * colour], dim=1)
+
+    def colour(self, features: Tensor) -> Tensor:
+        """Return the colours among the features."""
+        return features[:, -3:] / self.weight + 0.5
+
+
+def texture_features(backbone: str, colour: float = 0.0) -> TextureFeatures:
+    """Return the features of a backbone, or of the pixels for ``none``, and colours where they have a weight."""
+    features = PatchFeatures() if backbone == "none" else BackboneFeatures(backbone)
+    return ColouredFeatures(features, colour) if colour else features
 
 
 def _to_grid(level: Tensor, size: tuple[int, int]) -> Tensor:

@@ -1,4 +1,4 @@
-"""anomalib's batches and items with one more field, the reconstruction of the image."""
+"""anomalib's batches and items with two more fields: the reconstruction of the image, and the proxy it came from."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -11,57 +11,64 @@ from torch import Tensor
 
 @dataclass
 class _NumpyReconstruction:
-    """A field that anomalib checks and lays out, channels last, as it does the image."""
+    """Fields that anomalib checks and lays out, channels last, as it does the image."""
 
     # One descriptor for all instances, as in anomalib's own classes.
     reconstruction: FieldDescriptor[np.ndarray | None] = FieldDescriptor("validate_reconstruction")  # noqa: RUF009
+    proxy: FieldDescriptor[np.ndarray | None] = FieldDescriptor("validate_reconstruction")  # noqa: RUF009
 
     def validate_reconstruction(self, value: np.ndarray | None) -> np.ndarray | None:
-        """Treat a reconstruction as an image; it may be missing."""
+        """Treat a reconstruction or a proxy as an image; it may be missing."""
         return None if value is None else self.validate_image(value)  # type: ignore[attr-defined]
 
 
 @dataclass
 class NumpyReconstructionItem(_NumpyReconstruction, NumpyImageItem):
-    """One image with its reconstruction (H, W, 3) in numpy."""
+    """One image with its reconstruction and proxy (H, W, 3) in numpy."""
 
 
 @dataclass
 class NumpyReconstructionBatch(_NumpyReconstruction, NumpyImageBatch):
-    """A batch with its reconstructions (B, H, W, 3) in numpy."""
+    """A batch with its reconstructions and proxies (B, H, W, 3) in numpy."""
 
     item_class: ClassVar[type[NumpyImageItem]] = NumpyReconstructionItem
 
 
 @dataclass
 class ReconstructionItem(ImageItem):
-    """One image with its reconstruction (3, H, W)."""
+    """One image with its reconstruction and proxy (3, H, W)."""
 
     numpy_class: ClassVar[type[NumpyImageItem]] = NumpyReconstructionItem
     reconstruction: Tensor | None = None
+    proxy: Tensor | None = None
 
 
 @dataclass
 class ReconstructionBatch(ImageBatch):
-    """A batch with its reconstructions (B, 3, H, W); its items hold theirs."""
+    """A batch with its reconstructions and proxies (B, 3, H, W); its items hold theirs."""
 
     item_class: ClassVar[type[ImageItem]] = ReconstructionItem
     numpy_class: ClassVar[type[NumpyImageBatch]] = NumpyReconstructionBatch
     reconstruction: Tensor | None = None
+    proxy: Tensor | None = None
 
 
-def with_reconstruction(batch: ImageBatch, predictions: InferenceBatch, reconstruction: Tensor) -> ImageBatch:
-    """Write predictions and reconstruction into a batch: the return value of a test or predict step.
+def with_reconstruction(
+    batch: ImageBatch, predictions: InferenceBatch, reconstruction: Tensor, proxy: Tensor | None = None
+) -> ImageBatch:
+    """Write predictions, reconstruction and proxy into a batch: the return value of a test or predict step.
 
     anomalib's post-processor, evaluator and visualizer share this one object, so it has to be changed in place: a
     batch becomes a ``ReconstructionBatch`` by changing its class. A data module's own kind of batch keeps its class
-    and goes without the reconstruction.
+    and goes without the two.
 
     Args:
         batch: What the data module gave; it is changed.
         predictions: What the model returned.
         reconstruction: The model's reconstruction (B, 3, H, W) in 0..1.
+        proxy: What it was rebuilt from (B, 3, H, W) in 0..1, for models that have such an image.
     """
     if type(batch) is ImageBatch:
         batch.__class__ = ReconstructionBatch
-    return batch.update(reconstruction=reconstruction.detach(), **predictions._asdict())
+    seen = {} if proxy is None else {"proxy": proxy.detach()}
+    return batch.update(reconstruction=reconstruction.detach(), **seen, **predictions._asdict())

@@ -44,6 +44,10 @@ class ReconstructionModule(AnomalibModule):
         """Get ready for training on some normal images, batches (B, 3, H, W); the same on every process."""
         del images
 
+    def pictures(self, output: Any) -> dict[str, Tensor]:
+        """Return what a test run shows of what was inferred: images (B, 3, H, W) by the name of their field."""
+        return {"reconstruction": output.reconstruction}
+
     def calibrate_on_held_out(self, holdout: float, normal_quantile: float) -> None:
         """Hold out a share of the training images for scales and thresholds; called by constructors."""
         self.register_buffer("prepared", torch.tensor(data=False))
@@ -139,7 +143,8 @@ class ReconstructionModule(AnomalibModule):
         del args, kwargs
         output = self.model.infer(batch.image)
         predictions = self.model.predict(batch.image, output)
-        return with_reconstruction(batch, predictions, output.reconstruction.clamp(0, 1))
+        pictures = {name: picture.clamp(0, 1) for name, picture in self.pictures(output).items()}
+        return with_reconstruction(batch, predictions, **pictures)
 
     def predict_step(self, batch: Batch, *args: Any, **kwargs: Any) -> STEP_OUTPUT:
         """Return the same as a test step."""

@@ -1,13 +1,15 @@
 """From residual maps to a calibrated anomaly map and an image score, inside the exported graph."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Final
 
 import torch
 from kornia.filters import gaussian_blur2d
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-REDUCTIONS = ("max", "mean")
+CELL = 4  # pixels of the side of the cells that the highest hundredth is taken of; the map is smoother than that
+SHARE = 0.01
 
 
 class AnomalyScore(nn.Module):
@@ -16,7 +18,8 @@ class AnomalyScore(nn.Module):
     Args:
         weights: Weight of every term by its name; terms of weight zero are not computed.
         sigma: Width of the Gaussian that smooths the map, in pixels; 0 for none.
-        reduction: Image score from the smoothed map: ``max``, or ``mean`` for diffuse anomalies.
+        reduction: Image score from the smoothed map, one of `REDUCTIONS`: ``max``, ``top`` for the mean of the highest
+            hundredth, which one peak does not decide, or ``mean`` for diffuse anomalies.
 
     Raises:
         ValueError: If no weight is positive, one is negative, or the reduction is unknown.
@@ -44,8 +47,7 @@ class AnomalyScore(nn.Module):
             size: Height and width of the map.
         """
         anomaly_map = self.smooth(self.combine(residuals, size))
-        flat = anomaly_map.flatten(1)
-        return anomaly_map, flat.amax(1) if self.reduction == "max" else flat.mean(1)
+        return anomaly_map, REDUCTIONS[self.reduction](anomaly_map)
 
     def combine(self, residuals: Mapping[str, Tensor], size: tuple[int, ...]) -> Tensor:
         """Return the weighted mean of the calibrated terms (B, 1, *size): about 1 on normal images."""
@@ -66,6 +68,25 @@ class AnomalyScore(nn.Module):
     def calibrate(self, means: Mapping[str, Tensor]) -> None:
         """Set the scale of every term from its mean residual on held-out normal images."""
         self.scale.copy_(torch.stack([means[name] for name in self.weights]).clamp(min=1e-6))
+
+
+def highest(anomaly_map: Tensor) -> Tensor:
+    """Return the maxima (B,) of maps (B, 1, H, W)."""
+    return anomaly_map.flatten(1).amax(1)
+
+
+def top(anomaly_map: Tensor) -> Tensor:
+    """Return the mean (B,) of the highest hundredth of the cells of maps (B, 1, H, W), one cell at least."""
+    cells = F.avg_pool2d(anomaly_map, CELL, ceil_mode=True).flatten(1)
+    return cells.topk(max(1, round(SHARE * cells.shape[1])), dim=1).values.mean(1)
+
+
+def mean(anomaly_map: Tensor) -> Tensor:
+    """Return the means (B,) of maps (B, 1, H, W)."""
+    return anomaly_map.flatten(1).mean(1)
+
+
+REDUCTIONS: Final[dict[str, Callable[[Tensor], Tensor]]] = {"max": highest, "top": top, "mean": mean}
 
 
 def resize(residual: Tensor, size: tuple[int, ...]) -> Tensor:

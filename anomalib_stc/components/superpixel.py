@@ -9,11 +9,14 @@ import torch
 from skimage.segmentation import slic
 from torch import Tensor
 
+KEPT = 4096  # segments in memory at most: 0.5 GiB at 256 x 256; augmented images would pile up without end
+MOST = 16384  # SLIC may give some more; their numbers are kept in 16 bits
+
 
 class SegmentCache:
     """Segments of images, kept by what is in the image: in memory, and in a folder where one is given.
 
-    An image of 256 x 256 pixels takes 256 KiB. A file has its name only when all is in it; one that cannot be read is
+    An image of 256 x 256 pixels takes 128 KiB. A file has its name only when all is in it; one that cannot be read is
     made anew.
 
     Args:
@@ -22,10 +25,13 @@ class SegmentCache:
         folder: Where segments are kept from one run to the next; it is made on first use.
 
     Raises:
-        ValueError: If the compactness is not positive.
+        ValueError: If there are too many cells, or the compactness is not positive.
     """
 
     def __init__(self, cells: int, compactness: float, folder: str | Path | None = None) -> None:
+        if cells > MOST:
+            msg = f"Number of superpixels is {cells}, expected at most {MOST}: lower it."
+            raise ValueError(msg)
         if compactness <= 0:
             msg = f"Compactness is {compactness}, expected above 0: 10 is the usual value for superpixels of a colour."
             raise ValueError(msg)
@@ -35,15 +41,18 @@ class SegmentCache:
         self.known: dict[str, Tensor] = {}
 
     def __call__(self, image: Tensor) -> Tensor:
-        """Return the number of the segment of every pixel (H, W), int32 on the CPU, of an image (3, H, W) in [0, 1].
+        """Return the number of the segment of every pixel (H, W), int16 on the CPU, of an image (3, H, W) in [0, 1].
 
         Colours are rounded to 8 bit first: what differs by less has the same segments.
         """
         pixels = (image.detach().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
         key = self.key(pixels)
-        if key not in self.known:
-            self.known[key] = torch.from_numpy(self._stored(key, pixels))
-        return self.known[key]
+        if key in self.known:
+            return self.known[key]
+        segments = torch.from_numpy(self._stored(key, pixels))
+        if len(self.known) < KEPT:
+            self.known[key] = segments
+        return segments
 
     def key(self, pixels: np.ndarray) -> str:
         """Return a name for the segments of an image (H, W, 3), uint8."""
@@ -65,7 +74,7 @@ class SegmentCache:
 
     def _segments(self, pixels: np.ndarray) -> np.ndarray:
         found = slic(pixels / np.float32(255), self.cells, self.compactness, start_label=0, channel_axis=-1)
-        return found.astype(np.int32)
+        return found.astype(np.int16)
 
 
 def write_whole(path: Path, array: np.ndarray) -> None:

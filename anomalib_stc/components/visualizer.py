@@ -1,4 +1,4 @@
-"""The picture of a test run: image, reconstruction, anomaly map and mask side by side."""
+"""The picture of a test run: image, proxy, reconstruction, anomaly map and mask side by side."""
 
 from pathlib import Path
 from typing import Any
@@ -15,15 +15,18 @@ Item = ImageItem | NumpyImageItem
 Batch = ImageBatch | NumpyImageBatch
 
 
+OWN_FIELDS = {"proxy": "Proxy", "reconstruction": "Reconstruction"}  # and what is written on their panels
+
+
 class ReconstructionVisualizer(ImageVisualizer):
-    """anomalib's image visualizer with one more field, ``reconstruction``.
+    """anomalib's image visualizer with two more fields, ``proxy`` and ``reconstruction``.
 
     anomalib draws a field by a function of its own module and can be given no other; every other field and overlay
     is drawn by anomalib as usual. A field that an item does not have, such as the mask of an image without ground
-    truth, is left out of its picture.
+    truth or the proxy of a model without one, is left out of its picture.
 
     Args:
-        fields: Panels from left to right; image, reconstruction, anomaly map and ground truth mask if None.
+        fields: Panels from left to right; image, proxy, reconstruction, anomaly map and ground truth mask if None.
         overlay_fields: Further panels of one field drawn over another; the predicted mask's contour over the image
             if None.
         **kwargs: Sizes, colours and texts as of anomalib's ``ImageVisualizer``.
@@ -36,7 +39,7 @@ class ReconstructionVisualizer(ImageVisualizer):
         **kwargs: Any,
     ) -> None:
         super().__init__(
-            fields=fields or ["image", "reconstruction", "anomaly_map", "gt_mask"],
+            fields=fields or ["image", "proxy", "reconstruction", "anomaly_map", "gt_mask"],
             overlay_fields=overlay_fields or [("image", ["pred_mask"])],
             **kwargs,
         )
@@ -76,10 +79,10 @@ class ReconstructionVisualizer(ImageVisualizer):
         return create_image_grid(drawn, nrow=len(drawn)) if drawn else None
 
     def _panel(self, item: Item, field: str) -> Image.Image | None:
-        if field != "reconstruction":
+        if field not in OWN_FIELDS:
             return self._host_panel(item, fields=[field])
         value = getattr(item, field, None)
-        return None if value is None else self._labelled(visualize_image(value), "Reconstruction")
+        return None if value is None else self._labelled(visualize_image(value), OWN_FIELDS[field])
 
     def _labelled(self, image: Image.Image, text: str) -> Image.Image:
         style = dict(self.text_config)

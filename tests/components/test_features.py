@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from anomalib_stc.components.backbone import OFFLINE_BACKBONE
-from anomalib_stc.components.features import BackboneFeatures, PatchFeatures, texture_features
+from anomalib_stc.components.features import BackboneFeatures, ColouredFeatures, PatchFeatures, texture_features
 
 
 @pytest.fixture(scope="module")
@@ -74,3 +74,12 @@ def test_patches_need_no_weights() -> None:
     features.load()
     assert features.state_dict() == {}
     assert not features(torch.full((1, 3, 16, 16), 0.5)).any()
+
+
+def test_colours_are_weighted_means_of_cells_after_the_other_features() -> None:
+    coloured = texture_features("none", colour=2.0)
+    assert isinstance(coloured, ColouredFeatures)
+    found = coloured(images())
+    torch.testing.assert_close(found[:, :-3], PatchFeatures()(images()))
+    torch.testing.assert_close(found[:, -3:, 0, 0], 2 * (images()[..., :8, :8].mean((2, 3)) - 0.5))
+    assert found.shape[1] == coloured.channels

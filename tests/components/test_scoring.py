@@ -8,7 +8,7 @@ from exported import assert_exports_agree
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from anomalib_stc.components.scoring import AnomalyScore
+from anomalib_stc.components.scoring import AnomalyScore, top
 
 SIZE = (24, 32)
 
@@ -73,12 +73,20 @@ def test_smoothing_leaves_a_constant_map_alone() -> None:
     torch.testing.assert_close(AnomalyScore({"a": 1.0}, 3.0).smooth(flat), flat)
 
 
-@pytest.mark.parametrize("reduction", ["max", "mean"])
+@pytest.mark.parametrize("reduction", ["max", "top", "mean"])
 def test_image_score_is_of_the_smoothed_map(reduction: str) -> None:
     anomaly_map, score = OfImage(reduction)(noise(3, 3, *SIZE))
     assert score.shape == (3,)
-    expected = anomaly_map.amax((1, 2, 3)) if reduction == "max" else anomaly_map.mean((1, 2, 3))
-    torch.testing.assert_close(score, expected)
+    cells = F.avg_pool2d(anomaly_map, 4).flatten(1).sort(descending=True).values
+    expected = {"max": anomaly_map.amax((1, 2, 3)), "top": cells[:, :1].mean(1), "mean": anomaly_map.mean((1, 2, 3))}
+    torch.testing.assert_close(score, expected[reduction])
+
+
+def test_top_is_the_mean_of_a_hundredth_of_the_cells() -> None:
+    anomaly_map = torch.zeros(1, 1, 80, 80)  # 400 cells, of which 4 count
+    anomaly_map[..., 8:16, 4:8] = torch.tensor([3.0, 1.0]).repeat_interleave(4)[:, None]
+    assert top(anomaly_map).item() == pytest.approx((3 + 1 + 0 + 0) / 4)
+    assert top(torch.full((2, 1, 1, 1), 5.0)).tolist() == [5, 5]
 
 
 def test_a_perfect_reconstruction_calibrates_without_dividing_by_zero() -> None:
@@ -101,10 +109,10 @@ def test_unusable_weights_are_one_sentence(weights: dict[str, float]) -> None:
 
 
 def test_unknown_reduction_is_one_sentence() -> None:
-    with pytest.raises(ValueError, match=r"^Image score is 'median', expected one of max, mean: choose .*\.$"):
+    with pytest.raises(ValueError, match=r"^Image score is 'median', expected one of max, top, mean: choose .*\.$"):
         AnomalyScore({"a": 1.0}, 1.0, "median")
 
 
-@pytest.mark.parametrize("reduction", ["max", "mean"])
+@pytest.mark.parametrize("reduction", ["max", "top", "mean"])
 def test_exports_agree(tmp_path: Path, reduction: str) -> None:
     assert_exports_agree(OfImage(reduction), torch.rand(2, 3, *SIZE), tmp_path)

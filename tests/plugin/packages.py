@@ -29,9 +29,9 @@ class {name}(AnomalibModule):
 '''
 
 GOOD = {
-    "entries": {"proxy_ano": "shop.nets:ProxyAno", "i3ad": "shop.i3ad:I3AD"},
-    "nets": MODEL.format(name="ProxyAno"),
-    "i3ad": MODEL.format(name="I3AD"),
+    "entries": {"edge_bank": "shop.nets:EdgeBank", "q3ad": "shop.q3ad:Q3AD"},
+    "nets": MODEL.format(name="EdgeBank"),
+    "q3ad": MODEL.format(name="Q3AD"),
 }
 BROKEN = {
     "entries": {
@@ -43,7 +43,7 @@ BROKEN = {
     "quits": "raise SystemExit(3)",
 }
 TWIN = {  # comes after shop in the order of names
-    "entries": {"padim": "twin.nets:OtherPadim", "image": "twin.nets:Image", "ProxyAno": "twin.proxy:ProxyAno"},
+    "entries": {"padim": "twin.nets:OtherPadim", "image": "twin.nets:Image", "EdgeBank": "twin.bank:EdgeBank"},
     "nets": "raise AssertionError('a model whose name is taken must not even be imported')",
-    "proxy": MODEL.format(name="ProxyAno"),
+    "bank": MODEL.format(name="EdgeBank"),
 }

@@ -6,7 +6,7 @@ import pytest
 from throwaway import PROGRAMS, Environment
 
 STCM = "anomalib_stc.models.Stcm"
-PROXY = "shop.nets.ProxyAno"
+BANK = "shop.nets.EdgeBank"
 SWITCH = "ANOMALIB_STC_AUTOLOAD"
 
 
@@ -17,28 +17,28 @@ def forms(installed: Environment, tmp_path_factory: pytest.TempPathFactory) -> d
 
 class TestNames:
     def test_list_models_shows_every_loaded_model(self, forms: dict) -> None:
-        assert {"stcm", "proxy_ano", "i3_a_d", "padim"} <= set(forms["listed"])
+        assert {"stcm", "edge_bank", "q3_a_d", "padim"} <= set(forms["listed"])
 
     def test_get_model_by_string(self, forms: dict) -> None:
         assert forms["by_string"] == {
             "stcm": "Stcm",
             "Stcm": "Stcm",
             "STCM": "Stcm",
-            "proxy_ano": "ProxyAno",
-            "proxyano": "ProxyAno",
-            "ProxyAno": "ProxyAno",
-            "i3ad": "I3AD",
-            "I3AD": "I3AD",
+            "edge_bank": "EdgeBank",
+            "edgebank": "EdgeBank",
+            "EdgeBank": "EdgeBank",
+            "q3ad": "Q3AD",
+            "Q3AD": "Q3AD",
         }
 
     def test_get_model_by_class_path_as_the_benchmark_asks(self, forms: dict) -> None:
-        assert forms["by_class_path"] == ["Stcm", "ProxyAno", "I3AD"]
+        assert forms["by_class_path"] == ["Stcm", "EdgeBank", "Q3AD"]
         assert forms["benchmark"] == "Stcm"
 
     def test_command_line_writes_the_full_class_path(self, forms: dict) -> None:
         stcm = dict.fromkeys(["stcm", "Stcm", "STCM", STCM], STCM)
-        proxy = dict.fromkeys(["proxy_ano", "proxyano", "ProxyAno"], PROXY)
-        assert forms["cli"] == stcm | proxy | dict.fromkeys(["i3ad", "I3AD"], "shop.i3ad.I3AD")
+        bank = dict.fromkeys(["edge_bank", "edgebank", "EdgeBank"], BANK)
+        assert forms["cli"] == stcm | bank | dict.fromkeys(["q3ad", "Q3AD"], "shop.q3ad.Q3AD")
         assert forms["class_path_key"] == STCM
         assert forms["cli_model"] == "Stcm"
 
@@ -50,11 +50,11 @@ class TestNames:
         assert forms["saved"] == forms["saved_read_back"] == STCM
 
     def test_help_by_name(self, forms: dict) -> None:
-        assert PROXY in forms["help"]
+        assert BANK in forms["help"]
         assert "--model.width" in forms["help"]
 
     def test_from_config(self, forms: dict) -> None:
-        assert forms["from_config"] == ["ProxyAno", "Stcm"]
+        assert forms["from_config"] == ["EdgeBank", "Stcm"]
         assert forms["from_config_width"] == 5
 
 
@@ -76,7 +76,7 @@ class TestBadNeighbours:
         [
             ("padim", "anomalib.models.image.padim.lightning_model.Padim", "twin.nets.OtherPadim"),
             ("image", "anomalib.models.image", "twin.nets.Image"),
-            ("ProxyAno", PROXY, "twin.proxy.ProxyAno"),
+            ("EdgeBank", BANK, "twin.bank.EdgeBank"),
         ],
     )
     def test_a_taken_name_is_kept(self, forms: dict, name: str, holder: str, loser: str) -> None:
@@ -96,7 +96,7 @@ def test_the_hook_is_gone_after_its_one_use(forms: dict) -> None:
 
 def test_a_spawned_worker_finds_the_models(installed: Environment, tmp_path: Path) -> None:
     facts = installed.facts(PROGRAMS / "spawned.py", cwd=tmp_path)
-    assert {"stcm", "proxy_ano", "i3_a_d"} <= set(facts["listed"])
+    assert {"stcm", "edge_bank", "q3_a_d"} <= set(facts["listed"])
     assert facts["same"]
     assert facts["parent"] == []
 
@@ -109,7 +109,7 @@ def test_without_the_hook_full_class_paths_work(installed: Environment, tmp_path
     facts = installed.facts(option, PROGRAMS / "full_path.py", cwd=tmp_path, **variables)
     assert facts["hook"] is off
     assert "stcm" not in facts["listed_before"]
-    assert "proxy_ano" not in facts["listed_before"]
+    assert "edge_bank" not in facts["listed_before"]
     assert facts["model"] == "Stcm"
     assert "stcm" in facts["listed_after"]
     assert "anomalib goes on without" not in facts["stderr"]

@@ -46,9 +46,9 @@ def make(models: ModuleType, monkeypatch: pytest.MonkeyPatch):
     return build
 
 
-@pytest.mark.parametrize("name", ["proxy_ano", "proxyano", "ProxyAno", "Proxy-Ano", "PROXY_ANO"])
+@pytest.mark.parametrize("name", ["edge_bank", "edgebank", "EdgeBank", "Edge-Bank", "EDGE_BANK"])
 def test_spellings_of_one_name(name: str) -> None:
-    assert fold(name) == "proxyano"
+    assert fold(name) == "edgebank"
 
 
 def test_public_names_leave_private_ones_out(models: ModuleType) -> None:

@@ -26,6 +26,7 @@ class ProxyAno(ReconstructionModule):
     Args:
         image_size: Height and width the images are resized to, multiples of 16 from 64; one number for a square.
         backbone: timm name or ``local-dir:FOLDER`` of the frozen texture features, or ``none`` to use the pixels.
+        colour: Weight of the mean colour of every cell beside those features; 0 for none.
         encoder: What the memory is asked with: ``backbone`` (those features) or ``convolution`` (learned, on the
             image).
         proxy: ``superpixel``, or, for ablation, ``edge``, ``blur``, ``down_sampled``, ``quantised``, ``identity``.
@@ -53,7 +54,8 @@ class ProxyAno(ReconstructionModule):
         correspondence_score: Weight of the distance of the read-out to the image's features in the map.
         proxy_score: Weight of the difference of the predicted proxy and the image, blurred at that scale.
         smoothing: Width of the Gaussian on the map, in pixels.
-        image_score: Image score from the map: ``max``, or ``mean`` for diffuse anomalies.
+        image_score: Image score from the map: ``max``, ``top`` (mean of the highest hundredth), or ``mean`` for diffuse
+            anomalies.
         learning_rate: Largest learning rate of Adam.
         discriminator_ratio: Learning rate of the discriminator relative to that.
         weight_decay: Weight decay of Adam.
@@ -76,6 +78,7 @@ class ProxyAno(ReconstructionModule):
         self,
         image_size: int | tuple[int, int] = 256,
         backbone: str = "tf_efficientnet_lite0",
+        colour: float = 1.0,
         encoder: str = "backbone",
         proxy: str = "superpixel",
         superpixels: int = 300,
@@ -102,11 +105,11 @@ class ProxyAno(ReconstructionModule):
         correspondence_score: float = 4.0,
         proxy_score: float = 0.0,
         smoothing: float = 4.0,
-        image_score: str = "max",
+        image_score: str = "top",
         learning_rate: float = 2e-3,
         discriminator_ratio: float = 0.1,
         weight_decay: float = 0.0,
-        train_images: int = 800,
+        train_images: int = 600,
         holdout: float = 0.1,
         normal_quantile: float = 0.99,
         pre_processor: nn.Module | bool = True,
@@ -122,7 +125,7 @@ class ProxyAno(ReconstructionModule):
         self.staged = staged
         score = {"pixel": pixel_score, "correspondence": correspondence_score, "proxy": proxy_score}
         self.model = ProxyAnoModel(
-            texture_features(backbone),
+            texture_features(backbone, colour),
             AnomalyScore(score, smoothing, image_score),
             encoder=encoder,
             memory_items=memory_items,
@@ -149,6 +152,10 @@ class ProxyAno(ReconstructionModule):
             return terms
         first = self.trainer.global_step < self.trainer.estimated_stepping_batches / 2
         return {name: term * float((name in ("proxy", "value")) == first) for name, term in terms.items()}
+
+    def pictures(self, output: Bridge) -> dict[str, Tensor]:
+        """Return the predicted proxy and the reconstruction."""
+        return {"proxy": output.proxy, "reconstruction": output.reconstruction}
 
     def prepare(self, images: list[Tensor]) -> None:
         """Fill the memory from normal images, batches (B, 3, H, W)."""

@@ -4,10 +4,12 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from anomalib_stc.components.blocks import conv_block, shuffle_block, up_block
+from anomalib_stc.components.blocks import conv_block, quiet, shuffle_block, up_block
 
 CELL = 4  # pixels of the side of a cell of the first layer: full resolution would cost most of the time
+COARSE = 16  # pixels of the side of a cell whose mean colour is kept: larger than small defects
 
 
 class ImageReconstruction(nn.Module):
@@ -25,7 +27,7 @@ class ImageReconstruction(nn.Module):
         self.coarse = nn.Sequential(conv_block(middle, coarse, stride=2), conv_block(coarse, coarse))
         self.up_to_middle = up_block(coarse, middle)
         self.up_to_fine = up_block(2 * middle, fine)
-        self.to_image = shuffle_block(2 * fine, 3, CELL)
+        self.to_image = quiet(shuffle_block(2 * fine, 3, CELL))
 
     def forward(self, proxy: Tensor) -> Tensor:
         """Return images (B, 3, H, W) from proxies (B, 3, H, W), sides multiples of 16."""
@@ -33,4 +35,10 @@ class ImageReconstruction(nn.Module):
         middle = self.middle(fine)
         rebuilt = self.up_to_middle(self.coarse(middle))
         rebuilt = self.up_to_fine(torch.cat([rebuilt, middle], 1))
-        return self.to_image(torch.cat([rebuilt, fine], 1))
+        return coarse(proxy) + self.to_image(torch.cat([rebuilt, fine], 1))
+
+
+def coarse(proxy: Tensor) -> Tensor:
+    """Return the illumination (B, 3, H, W) of proxies of that shape: means over cells of 16 x 16 pixels, in between."""
+    means = F.avg_pool2d(proxy, COARSE)
+    return F.interpolate(means, size=proxy.shape[-2:], mode="bilinear", align_corners=False)

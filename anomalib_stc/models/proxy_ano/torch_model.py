@@ -6,9 +6,11 @@ from typing import Final, NamedTuple
 import torch
 from anomalib.data import InferenceBatch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from anomalib_stc.components.blocks import quiet
 from anomalib_stc.components.branch import Branch, structure_encoder
-from anomalib_stc.components.correspondence import distance
+from anomalib_stc.components.correspondence import angle
 from anomalib_stc.components.features import TextureFeatures
 from anomalib_stc.components.image_size import check_size
 from anomalib_stc.components.memory import Memory
@@ -81,6 +83,7 @@ class ProxyAnoModel(nn.Module):
             widths,
             Memory(memory_items, keys, features.channels, temperature, shrink, top_k) if memory_items else None,
         )
+        quiet(self.extraction.decoder[-1])
         self.reconstruct = ImageReconstruction(reconstruction_widths)
 
     @property
@@ -111,7 +114,11 @@ class ProxyAnoModel(nn.Module):
         with torch.no_grad():
             features = self.features(image)
         found = self.extraction(self.asked(image, features))
-        return found.image, found.texture, features
+        return found.image + self.coarse(found.texture, image), found.texture, features
+
+    def coarse(self, texture: Tensor, image: Tensor) -> Tensor:
+        """Return the colours of a read-out at the image's size, to which the decoder adds the rest of the proxy."""
+        return F.interpolate(self.features.colour(texture), size=image.shape[-2:], mode="bilinear", align_corners=False)
 
     def asked(self, image: Tensor, features: Tensor) -> Tensor:
         """Return what the memory is asked with."""
@@ -130,7 +137,7 @@ class ProxyAnoModel(nn.Module):
         """Return every term of the score as a map (B, 1, h, w), not calibrated."""
         residuals = {
             "pixel": (image - output.reconstruction.clamp(0, 1)).abs().mean(1, keepdim=True),
-            "correspondence": distance(output.texture, output.features),
+            "correspondence": angle(output.texture, output.features),
         }
         if "proxy" in self.score.weights:
             side = (image.shape[-2] * image.shape[-1] / self.cells) ** 0.5

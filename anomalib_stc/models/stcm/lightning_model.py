@@ -48,7 +48,8 @@ class Stcm(ReconstructionModule):
         semantic_score: The same of the semantic structures; with ``parts`` it costs a second pass of the backbone.
         correspondence_score: Weight of the distance of the fused read-out to the image's features in the map.
         smoothing: Width of the Gaussian on the map, in pixels.
-        image_score: Image score from the map: ``max``, or ``mean`` for diffuse anomalies.
+        image_score: Image score from the map: ``max``, ``top`` (mean of the highest hundredth), or ``mean`` for diffuse
+            anomalies.
         learning_rate: Largest learning rate of Adam.
         discriminator_ratio: Learning rate of the discriminator relative to that.
         weight_decay: Weight decay of Adam.

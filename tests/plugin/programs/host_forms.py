@@ -11,7 +11,7 @@ from anomalib.cli import AnomalibCLI  # first: it imports anomalib.models half-w
 from anomalib.models import AnomalibModule, Padim, _get_model_class_by_name, get_model, list_models
 from anomalib.pipelines.benchmark.generator import BenchmarkJobGenerator
 
-SPELLINGS = ["stcm", "Stcm", "STCM", "anomalib_stc.models.Stcm", "proxy_ano", "proxyano", "ProxyAno", "i3ad", "I3AD"]
+SPELLINGS = ["stcm", "Stcm", "STCM", "anomalib_stc.models.Stcm", "edge_bank", "edgebank", "EdgeBank", "q3ad", "Q3AD"]
 SUBCOMMANDS = ["train", "fit", "validate", "test", "predict", "export"]
 BENCHMARK = {"seed": 1, "model": {"class_path": "Stcm"}, "data": {"class_path": "MVTecAD"}}
 
@@ -34,13 +34,13 @@ cli.subcommand_parsers["train"].save(cli.config["train"], "saved.yaml")  # as Li
 config = printed("train", "--model", "stcm", "--print_config")
 Path("printed.yaml").write_text(config)
 Path("by_path.yaml").write_text("model:\n  class_path: anomalib_stc.models.Stcm\n")
-Path("by_name.yaml").write_text("model:\n  class_path: proxy_ano\n  init_args:\n    width: 5\n")
+Path("by_name.yaml").write_text("model:\n  class_path: edge_bank\n  init_args:\n    width: 5\n")
 
 facts = {
     "listed": sorted(list_models()),
     "cli_model": type(cli.model).__name__,
     "by_string": {name: type(get_model(name)).__name__ for name in SPELLINGS if "." not in name},
-    "by_class_path": [type(get_model({"class_path": name})).__name__ for name in ("Stcm", "ProxyAno", "I3AD")],
+    "by_class_path": [type(get_model({"class_path": name})).__name__ for name in ("Stcm", "EdgeBank", "Q3AD")],
     "benchmark": type(next(BenchmarkJobGenerator("cpu").generate_jobs(BENCHMARK, None)).model).__name__,
     "cli": {name: class_path("train", "--model", name) for name in SPELLINGS},
     "subcommands": {name: class_path(name, "--model=stcm") for name in SUBCOMMANDS},
@@ -48,7 +48,7 @@ facts = {
     "read_back": printed("train", "-c", "printed.yaml", "--print_config") == config,
     "saved": yaml.safe_load(Path("saved.yaml").read_text())["model"]["class_path"],
     "saved_read_back": class_path("train", "-c", "saved.yaml"),
-    "help": printed("train", "--model.help", "proxy_ano"),
+    "help": printed("train", "--model.help", "edge_bank"),
     "from_config": [type(AnomalibModule.from_config(name)).__name__ for name in ("by_name.yaml", "by_path.yaml")],
     "from_config_width": AnomalibModule.from_config("by_name.yaml").width,
     "padim": _get_model_class_by_name("padim") is Padim,

@@ -10,7 +10,7 @@ def look() -> dict:
     import shop.nets
     from anomalib.models import get_model, list_models
 
-    return {"listed": sorted(list_models()), "same": type(get_model("proxy_ano")) is shop.nets.ProxyAno}
+    return {"listed": sorted(list_models()), "same": type(get_model("edge_bank")) is shop.nets.EdgeBank}
 
 
 if __name__ == "__main__":

@@ -1,0 +1,111 @@
+"""What every model promises of its training; a model's tests inherit this class and name the model."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from anomalib.engine import Engine
+from anomalib.models import AnomalibModule
+from lightning.pytorch import seed_everything
+
+from anomalib_stc.data import TextureDemo
+from tests.models.contract import QUIET
+
+TWO_PROCESSES = """
+import json
+import sys
+import torch
+from anomalib.engine import Engine
+from anomalib.models import get_model
+from anomalib_stc.data import TextureDemo
+
+torch.set_num_threads(1)
+if __name__ == "__main__":
+    name, arguments, root, out = sys.argv[1:]
+    data = TextureDemo(root=root, crop_size=70, train_batch_size=4)
+    model = get_model(name, **json.loads(arguments))
+    engine = Engine(default_root_dir=out, accelerator="cpu", devices=2, strategy="ddp", max_epochs=1, logger=False,
+                    enable_progress_bar=False)
+    engine.fit(model, datamodule=data)
+    state = {name: value for name, value in model.state_dict().items() if "running" not in name}
+    torch.save(state, f"{out}/rank{engine.trainer.global_rank}.pt")
+    print("steps", engine.trainer.global_step)
+"""
+
+
+def command(*arguments: str, cwd: Path) -> str:
+    """Run anomalib's own command line, and return what it printed."""
+    program = "from anomalib.cli.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        cwd=cwd,
+        env={**os.environ, "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout + done.stderr
+
+
+class TrainingContract:
+    """The tests; `model` is the class, `small` makes one quick, `able` one that can learn a texture."""
+
+    model: type[AnomalibModule]
+    small: dict[str, Any]
+    able: dict[str, Any]
+
+    def test_it_finds_a_planted_defect(self, demo_root: Path, tmp_path: Path) -> None:
+        """Half a minute on a real texture localises defects far better than chance, and better than it began."""
+        seed_everything(0, verbose=False)
+        data = TextureDemo(root=demo_root)
+        engine = Engine(default_root_dir=tmp_path, max_epochs=4, check_val_every_n_epoch=4, **QUIET)
+        model = self.model(**self.able)
+        engine.fit(model, datamodule=data)
+        metrics = engine.test(model, datamodule=data, verbose=False)[0]
+        assert metrics["pixel_AUROC"] > 0.85
+        assert metrics["image_AUROC"] > 0.8
+
+    def test_two_processes_train_the_same_weights(self, demo_root: Path, tmp_path: Path) -> None:
+        TextureDemo(root=demo_root, crop_size=70).prepare_data()
+        program = tmp_path / "program.py"
+        program.write_text(TWO_PROCESSES)
+        named = [self.model.__name__, json.dumps(self.small)]
+        done = subprocess.run(
+            [sys.executable, program, *named, demo_root, tmp_path],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        first, second = (torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in (0, 1))
+        for name, value in first.items():
+            torch.testing.assert_close(value, second[name], rtol=1e-5, atol=1e-6, equal_nan=True, msg=name)
+        assert "steps 7" in done.stdout  # 54 images over two processes of batch 4
+
+    def test_without_a_data_module_it_calibrates_on_the_training_images(
+        self, demo_root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        data = TextureDemo(root=demo_root, crop_size=70)
+        data.setup()
+        model: Any = self.model(**self.small)
+        data.train_data.augmentations = model.pre_processor.transform
+        engine = Engine(default_root_dir=tmp_path, max_epochs=1, **QUIET)
+        engine.fit(model, train_dataloaders=data.train_dataloader())
+        assert "scales and thresholds come from the training images themselves" in caplog.text
+        assert not torch.equal(model.model.score.scale, torch.ones_like(model.model.score.scale))
+
+    def test_the_data_module_gets_its_held_out_images_back(self, demo_root: Path, tmp_path: Path) -> None:
+        data = TextureDemo(root=demo_root, crop_size=70)
+        model: Any = self.model(**self.small)
+        seen: list[int] = []
+        model.on_train_epoch_start = lambda: seen.append(len(data.train_data))
+        Engine(default_root_dir=tmp_path, max_epochs=1, **QUIET).fit(model, datamodule=data)
+        assert seen == [54]
+        assert len(data.train_data) == 60
