@@ -85,7 +85,7 @@ class ProxyAno(ReconstructionModule):
         compactness: float = 10.0,
         proxy_folder: str | None = None,
         memory_items: int = 200,
-        memory_temperature: float = 10.0,
+        memory_temperature: float = 30.0,
         memory_shrink: float = 1.0,
         memory_top_k: int | None = None,
         key_channels: int = 48,
