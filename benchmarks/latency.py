@@ -1,14 +1,15 @@
-"""Latency of the exported STCM beside anomalib's PaDiM (ResNet18), one image, same run: prints medians and the ratio.
+"""Latency of our exported models beside anomalib's PaDiM (ResNet18), one image, same run: prints medians and ratios.
 
-``python -m benchmarks.latency`` downloads nothing: both models have random weights, which cost the same time.
+``python -m benchmarks.latency`` downloads nothing: all models have random weights, which cost the same time.
 """
 
 import argparse
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import openvino as ov
@@ -16,33 +17,24 @@ import torch
 from anomalib.models import AnomalibModule, Padim
 
 from anomalib_stc.demo import OPSET
-from anomalib_stc.models import Stcm
+from anomalib_stc.models import ProxyAno, Stcm
 
 RUNS = 30
 WARM_UP = 5
 
 
 def main() -> None:
-    """Export both, run them in turn, report."""
+    """Export all, run them in turn, report."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.latency", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--image-size", type=int, default=256, help="side in pixels of image and model")
     side = parser.parse_args().image_size
     image = np.random.default_rng(0).random((1, 3, side, side), dtype=np.float32)
     with TemporaryDirectory() as folder:
-        models = {
-            name: compiled(model, side, Path(folder) / name)
-            for name, model in (("stcm", stcm(side)), ("padim", padim(side)))
-        }
+        models = {name: compiled(build(side), side, Path(folder) / name) for name, build in BUILD.items()}
         seconds = in_turn(models, image)
     medians = {name: 1e3 * statistics.median(times) for name, times in seconds.items()}
     for name, median in medians.items():
-        print(f"{name:<8}{median:8.2f} ms, median of {RUNS}")
-    print(f"ratio   {medians['stcm'] / medians['padim']:8.2f}")
-
-
-def stcm(side: int) -> Stcm:
-    """Return an untrained STCM."""
-    return Stcm(image_size=side)
+        print(f"{name:<10}{median:8.2f} ms, median of {RUNS}, ratio {median / medians['padim']:.2f}")
 
 
 def padim(side: int) -> Padim:
@@ -54,6 +46,13 @@ def padim(side: int) -> Padim:
     model.model.gaussian.mean = torch.zeros(channels, positions)
     model.model.gaussian.inv_covariance = torch.eye(channels).repeat(positions, 1, 1)
     return model
+
+
+BUILD: Final[dict[str, Callable[[int], AnomalibModule]]] = {
+    "stcm": lambda side: Stcm(image_size=side),
+    "proxy_ano": lambda side: ProxyAno(image_size=side),
+    "padim": padim,
+}
 
 
 def compiled(model: AnomalibModule, side: int, folder: Path) -> ov.CompiledModel:

@@ -40,7 +40,7 @@ def shuffle_block(in_channels: int, out_channels: int, factor: int) -> nn.Sequen
     return nn.Sequential(conv, nn.PixelShuffle(factor))
 
 
-def quiet(head: nn.Sequential) -> nn.Sequential:
+def quiet(head: nn.Module) -> nn.Module:
     """Let a head that adds to something else begin with a tenth of its usual output; returns the same head."""
     with torch.no_grad():
         for parameter in head.parameters():

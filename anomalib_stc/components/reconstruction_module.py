@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from anomalib import LearningType
 from anomalib.data import Batch
-from anomalib.models import AnomalibModule
 from anomalib.post_processing import PostProcessor
 from lightning.pytorch import Callback
 from lightning.pytorch.utilities.types import STEP_OUTPUT, OptimizerLRScheduler
@@ -23,8 +22,12 @@ STRIDE = 16
 PREPARATION_IMAGES = 48
 
 
-class ReconstructionModule(AnomalibModule):
-    """A model that rebuilds the image and scores what does not fit.
+# anomalib finds only direct subclasses of its module, so this cannot be one: a model inherits from this, then from that.
+_Mixin: Any = object
+
+
+class ReconstructionModule(_Mixin):
+    """What is common to models that rebuild the image and score what does not fit.
 
     Its torch model has ``infer(image)``, ``predict(image, inferred)``, ``terms(image)``, a ``score``, and ``features``
     that load themselves; what it infers has a ``reconstruction``. Its loss may have a ``discriminator``. Of its

@@ -63,7 +63,9 @@ def test_quantised_grey_has_eight_levels() -> None:
 def test_down_sampled_has_square_cells() -> None:
     image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     proxy = make_proxy("down_sampled", 16, 10.0)(image)
-    torch.testing.assert_close(proxy[..., :16, :16], image[..., :16, :16].mean((-2, -1), keepdim=True).expand(1, 3, 16, 16))
+    torch.testing.assert_close(
+        proxy[..., :16, :16], image[..., :16, :16].mean((-2, -1), keepdim=True).expand(1, 3, 16, 16)
+    )
 
 
 def test_blur_has_the_variance_of_a_square() -> None:

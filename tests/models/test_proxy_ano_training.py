@@ -22,9 +22,7 @@ class TestTraining(TrainingContract):
     able: ClassVar = {"image_size": 96, "superpixels": 60, "memory_items": 100}
 
 
-def test_later_epochs_wait_for_no_superpixels(
-    demo_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_later_epochs_wait_for_no_superpixels(demo_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
     real: Any = superpixel.slic
     monkeypatch.setattr(superpixel, "slic", lambda *args, **kwargs: calls.append(epoch()) or real(*args, **kwargs))

@@ -3,6 +3,7 @@
 from typing import Any
 
 from anomalib.metrics import Evaluator
+from anomalib.models import AnomalibModule
 from anomalib.visualization import Visualizer
 from torch import Tensor, nn
 
@@ -17,7 +18,7 @@ from anomalib_stc.models.proxy_ano.loss import ProxyAnoLoss
 from anomalib_stc.models.proxy_ano.torch_model import Bridge, ProxyAnoModel
 
 
-class ProxyAno(ReconstructionModule):
+class ProxyAno(ReconstructionModule, AnomalibModule):
     """The image rebuilt from its superpixel-image, which is found through a memory of normal correspondences.
 
     After Zhou et al., *Proxy-bridged Image Reconstruction Network for Anomaly Detection in Medical Images*, IEEE TMI

@@ -3,6 +3,7 @@
 from typing import Any
 
 from anomalib.metrics import Evaluator
+from anomalib.models import AnomalibModule
 from anomalib.visualization import Visualizer
 from torch import Tensor, nn
 
@@ -16,7 +17,7 @@ from anomalib_stc.models.stcm.structures import extractors
 from anomalib_stc.models.stcm.torch_model import StcmModel
 
 
-class Stcm(ReconstructionModule):
+class Stcm(ReconstructionModule, AnomalibModule):
     """Texture inferred from two structures through a memory of normal correspondences.
 
     After Zhou et al., *Memorizing Structure-Texture Correspondence for Image Anomaly Detection*, IEEE TNNLS 33(6),
