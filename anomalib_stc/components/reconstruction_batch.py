@@ -1,7 +1,7 @@
 """anomalib's batches and items with two more fields: the reconstruction of the image, and the proxy it came from."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from anomalib.data import ImageBatch, ImageItem, InferenceBatch, NumpyImageBatch, NumpyImageItem
@@ -70,5 +70,5 @@ def with_reconstruction(
     """
     if type(batch) is ImageBatch:
         batch.__class__ = ReconstructionBatch
-    seen = {} if proxy is None else {"proxy": proxy.detach()}
+    seen: dict[str, Any] = {} if proxy is None else {"proxy": proxy.detach()}
     return batch.update(reconstruction=reconstruction.detach(), **seen, **predictions._asdict())

@@ -22,7 +22,7 @@ STRIDE = 16
 PREPARATION_IMAGES = 48
 
 
-# anomalib finds only direct subclasses of its module, so this cannot be one: a model inherits from this, then from that.
+# anomalib finds direct subclasses of its module only, so this is none: a model inherits from this, then from that.
 _Mixin: Any = object
 
 

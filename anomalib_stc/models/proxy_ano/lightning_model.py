@@ -18,7 +18,7 @@ from anomalib_stc.models.proxy_ano.loss import ProxyAnoLoss
 from anomalib_stc.models.proxy_ano.torch_model import Bridge, ProxyAnoModel
 
 
-class ProxyAno(ReconstructionModule, AnomalibModule):
+class ProxyAno(ReconstructionModule, AnomalibModule):  # type: ignore[misc] # anomalib's own to_onnx differs from Lightning's
     """The image rebuilt from its superpixel-image, which is found through a memory of normal correspondences.
 
     After Zhou et al., *Proxy-bridged Image Reconstruction Network for Anomaly Detection in Medical Images*, IEEE TMI

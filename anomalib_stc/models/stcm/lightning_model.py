@@ -17,7 +17,7 @@ from anomalib_stc.models.stcm.structures import extractors
 from anomalib_stc.models.stcm.torch_model import StcmModel
 
 
-class Stcm(ReconstructionModule, AnomalibModule):
+class Stcm(ReconstructionModule, AnomalibModule):  # type: ignore[misc] # anomalib's own to_onnx differs from Lightning's
     """Texture inferred from two structures through a memory of normal correspondences.
 
     After Zhou et al., *Memorizing Structure-Texture Correspondence for Image Anomaly Detection*, IEEE TNNLS 33(6),
