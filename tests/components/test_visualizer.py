@@ -52,6 +52,17 @@ def panels(picture: Image.Image) -> list[tuple[int, ...]]:
     return [tuple(part.mean(axis=(0, 1)).round().astype(int)) for part in np.split(pixels, pixels.shape[1] // PANEL, 1)]
 
 
+def test_a_proxy_is_drawn_before_the_reconstruction_where_there_is_one() -> None:
+    image, blue = torch.zeros(1, 3, 16, 16), GREEN.roll(1, 1)
+    batch = with_reconstruction(
+        ImageBatch(image=image), InferenceBatch(), GREEN.expand_as(image), proxy=blue.expand_as(image)
+    )
+    fields = ["image", "proxy", "reconstruction"]
+    picture = plain_visualizer(fields=fields, overlay_fields=[("image", ["gt_mask"])]).visualize(batch)
+    assert panels(picture)[:3] == [(0, 0, 0), (0, 0, 255), (0, 255, 0)]
+    assert batch.to_numpy().proxy.shape == (1, 16, 16, 3)
+
+
 def test_the_batch_stays_the_same_object() -> None:
     batch = ImageBatch(image=torch.zeros(2, 3, 8, 8), image_path=["a.png", "b.png"])
     result = with_reconstruction(batch, InferenceBatch(pred_score=torch.ones(2)), torch.ones(2, 3, 8, 8))
