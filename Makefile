@@ -6,6 +6,7 @@ CONSTRAINTS ?= -c constraints.txt
 PIP_ARGS ?=
 DEMO_ARGS ?=
 TEST_ARGS ?=
+TEST_JOBS ?= 2
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet $(CONSTRAINTS) $(PIP_ARGS)
@@ -16,13 +17,13 @@ SOURCES := pyproject.toml constraints.txt $(wildcard startup/*)
 
 help: ## list the targets and the variables
 	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
-	@echo "  variables: PYTHON=$(PYTHON) VENV=$(VENV) PIP_ARGS= CONSTRAINTS=\"$(CONSTRAINTS)\" DEMO_ARGS= TEST_ARGS="
+	@echo "  variables: PYTHON=$(PYTHON) VENV=$(VENV) PIP_ARGS= CONSTRAINTS=\"$(CONSTRAINTS)\" DEMO_ARGS= TEST_ARGS= TEST_JOBS=$(TEST_JOBS)"
 
 demo: $(VENV)/installed ## train, test and export STCM on the demo set; pictures and figures go to ./demo
 	$(BIN)/python -m anomalib_stc.demo --output demo $(DEMO_ARGS)
 
-test: $(VENV)/installed ## all tests but the slow ones; fails under 90 % coverage
-	$(BIN)/python -m pytest -m "not slow" --cov=anomalib_stc --cov-fail-under=90 $(TEST_ARGS)
+test: $(VENV)/installed ## all tests but the slow ones, TEST_JOBS at a time; fails under 90 % coverage
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n $(TEST_JOBS) --dist loadfile --cov=anomalib_stc --cov-fail-under=90 $(TEST_ARGS)
 
 test-long: $(VENV)/installed ## all tests, the slow ones included
 	$(BIN)/python -m pytest $(TEST_ARGS)
