@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import torch
-from anomalib.data import InferenceBatch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -15,6 +14,7 @@ from anomalib_stc.components.features import TextureFeatures
 from anomalib_stc.components.image_size import check_size
 from anomalib_stc.components.memory import Memory
 from anomalib_stc.components.proxy import blurred
+from anomalib_stc.components.scored_model import ScoredModel
 from anomalib_stc.components.scoring import AnomalyScore
 from anomalib_stc.models.proxy_ano.reconstruction import ImageReconstruction
 
@@ -30,7 +30,7 @@ class Bridge(NamedTuple):
     features: Tensor  # (B, D, H/8, W/8): texture features of the image itself
 
 
-class ProxyAnoModel(nn.Module):
+class ProxyAnoModel(ScoredModel):
     """Proxy Extraction Module with a memory, then Image Reconstruction Module.
 
     Args:
@@ -91,18 +91,6 @@ class ProxyAnoModel(nn.Module):
         """The one branch with a memory, by name."""
         return {"proxy": self.extraction}
 
-    def forward(self, image: Tensor) -> Bridge | InferenceBatch:
-        """Return what was inferred in training, map and score in evaluation.
-
-        Args:
-            image: Images (B, 3, H, W) in [0, 1], sides multiples of 16.
-
-        Raises:
-            ValueError: If a side is not a multiple of 16 or below 64.
-        """
-        output = self.infer(image)
-        return output if self.training else self.predict(image, output)
-
     def infer(self, image: Tensor) -> Bridge:
         """Infer proxy and reconstruction of images (B, 3, H, W)."""
         proxy, texture, features = self.extract(image)
@@ -123,15 +111,6 @@ class ProxyAnoModel(nn.Module):
     def asked(self, image: Tensor, features: Tensor) -> Tensor:
         """Return what the memory is asked with."""
         return features if self.encoder == "backbone" else image
-
-    def predict(self, image: Tensor, output: Bridge) -> InferenceBatch:
-        """Score images from what was inferred of them."""
-        anomaly_map, score = self.score(self.residuals(image, output), image.shape[-2:])
-        return InferenceBatch(pred_score=score, anomaly_map=anomaly_map)
-
-    def terms(self, image: Tensor) -> dict[str, Tensor]:
-        """Return every term of the score of images (B, 3, H, W), for calibration."""
-        return self.residuals(image, self.infer(image))
 
     def residuals(self, image: Tensor, output: Bridge) -> dict[str, Tensor]:
         """Return every term of the score as a map (B, 1, h, w), not calibrated."""

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
-from anomalib.data import InferenceBatch
 from torch import Tensor, nn
 
 from anomalib_stc.components.branch import Branch, BranchOutput, structure_encoder
@@ -12,6 +11,7 @@ from anomalib_stc.components.correspondence import distance
 from anomalib_stc.components.features import GRID_STRIDE, TextureFeatures
 from anomalib_stc.components.image_size import check_size
 from anomalib_stc.components.memory import Memory
+from anomalib_stc.components.scored_model import ScoredModel
 from anomalib_stc.components.scoring import AnomalyScore, resize
 from anomalib_stc.components.structure import StructureExtractor
 
@@ -27,7 +27,7 @@ class StructureTexture(NamedTuple):
     attention: Tensor | None  # (B, branches, H/8, W/8), sums to 1; None without learned fusion
 
 
-class StcmModel(nn.Module):
+class StcmModel(ScoredModel):
     """Two structures, a memory of normal textures each, learned fusion, and the fused image's own structures.
 
     Args:
@@ -79,18 +79,6 @@ class StcmModel(nn.Module):
         count = len(self.branches)
         self.attention = nn.Conv2d(count * key_channels, count, 3, padding=1) if fusion and count > 1 else None
 
-    def forward(self, image: Tensor) -> StructureTexture | InferenceBatch:
-        """Return what was inferred in training, map and score in evaluation.
-
-        Args:
-            image: Images (B, 3, H, W) in [0, 1], sides multiples of 16.
-
-        Raises:
-            ValueError: If a side is not a multiple of 16 or below 64.
-        """
-        output = self.infer(image)
-        return output if self.training else self.predict(image, output)
-
     def infer(self, image: Tensor) -> StructureTexture:
         """Infer texture and image from the structures of images (B, 3, H, W)."""
         check_size(image)
@@ -118,15 +106,6 @@ class StcmModel(nn.Module):
         attention = self.attention(torch.cat([branch.query for branch in branches], 1)).softmax(1)
         pixelwise = resize(attention, images[0].shape[-2:])
         return attention, (mix(attention, textures), mix(pixelwise, images))
-
-    def predict(self, image: Tensor, output: StructureTexture) -> InferenceBatch:
-        """Score images from what was inferred of them."""
-        anomaly_map, score = self.score(self.residuals(image, output), image.shape[-2:])
-        return InferenceBatch(pred_score=score, anomaly_map=anomaly_map)
-
-    def terms(self, image: Tensor) -> dict[str, Tensor]:
-        """Return every term of the score of images (B, 3, H, W), for calibration."""
-        return self.residuals(image, self.infer(image))
 
     def residuals(self, image: Tensor, output: StructureTexture) -> dict[str, Tensor]:
         """Return every term of the score as a map (B, 1, h, w), not calibrated."""
