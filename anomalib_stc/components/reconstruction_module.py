@@ -139,15 +139,21 @@ class ReconstructionModule(_Mixin):
     def validation_step(self, batch: Batch, *args: Any, **kwargs: Any) -> STEP_OUTPUT:
         """Return the batch with its scores and maps, from which anomalib takes thresholds."""
         del args, kwargs
-        return batch.update(**self.model(batch.image)._asdict())
+        with self.full_precision():
+            return batch.update(**self.model(batch.image)._asdict())
 
     def test_step(self, batch: Any, *args: Any, **kwargs: Any) -> Any:
         """Return the batch with its scores, maps and reconstructions."""
         del args, kwargs
-        output = self.model.infer(batch.image)
-        predictions = self.model.predict(batch.image, output)
+        with self.full_precision():
+            output = self.model.infer(batch.image)
+            predictions = self.model.predict(batch.image, output)
         pictures = {name: picture.clamp(0, 1) for name, picture in self.pictures(output).items()}
         return with_reconstruction(batch, predictions, **pictures)
+
+    def full_precision(self) -> torch.autocast:
+        """Return a context in which scores are those of the exported graph, also where training is mixed."""
+        return torch.autocast(self.device.type, enabled=False)
 
     def predict_step(self, batch: Batch, *args: Any, **kwargs: Any) -> STEP_OUTPUT:
         """Return the same as a test step."""

@@ -115,6 +115,16 @@ class ModelContract(ABC):
         torch.testing.assert_close(together.anomaly_map[1:2], alone.anomaly_map, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(together.pred_score[1:2], alone.pred_score, rtol=1e-4, atol=1e-5)
 
+    def test_mixed_precision_changes_no_score(self, trained: Any) -> None:
+        model, _ = trained
+        batches = [ImageBatch(image=images((SIDE, SIDE), 2)) for _ in range(2)]
+        with torch.no_grad():
+            model.test_step(batches[0])
+            with torch.autocast("cpu", torch.bfloat16):
+                model.test_step(batches[1])
+        for name in ("pred_score", "anomaly_map", "reconstruction"):
+            torch.testing.assert_close(getattr(batches[0], name), getattr(batches[1], name), rtol=0, atol=0)
+
     def test_checkpoint_round_trip(self, trained: Any) -> None:
         model, _ = trained
         loaded = reloaded(*trained)
