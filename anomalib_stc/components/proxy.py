@@ -62,9 +62,13 @@ class SuperpixelImage(Proxy):
 class Edges(Proxy):
     """Edges after Canny, white on black."""
 
+    def __init__(self, cells: int) -> None:
+        super().__init__(cells)
+        self.canny = SoftCanny()
+
     def __call__(self, image: Tensor) -> Tensor:
         """Return the edges as grey images."""
-        edges = SoftCanny().to(image.device)(image, None)
+        edges = self.canny.to(image.device)(image)
         return F.interpolate(edges, size=image.shape[-2:], mode="bilinear", align_corners=False).expand_as(image)
 
 

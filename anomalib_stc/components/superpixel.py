@@ -85,9 +85,10 @@ def write_whole(path: Path, array: np.ndarray) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".partial", delete=False) as draft:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix="partial-") as place:
+            draft = Path(place) / path.name
             np.save(draft, array)
-        Path(draft.name).replace(path)
+            draft.replace(path)
     except OSError as error:
         msg = f"Superpixels cannot be kept in {path.parent} ({error}): give a folder that can be written."
         raise ValueError(msg) from error
