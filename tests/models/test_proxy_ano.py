@@ -129,7 +129,10 @@ def test_stages_train_one_module_each(step: int, trained: set[str]) -> None:
     model = build(staged=True)
     model._trainer = _Steps(step)  # type: ignore[assignment]
     model.train().training_step(ImageBatch(image=images((SIDE, SIDE), 2)), 0).backward()
-    moved = {name.split(".")[1] for name, p in model.named_parameters() if _moves(p)}
+    model.on_before_optimizer_step(None)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    torch.optim.Adam(model.parameters(), weight_decay=0.1).step()
+    moved = {name.split(".")[1] for name, p in model.named_parameters() if not torch.equal(p, before[name])}
     assert moved == trained
 
 

@@ -151,8 +151,21 @@ class ProxyAno(ReconstructionModule, AnomalibModule):  # type: ignore[misc] # an
         terms = self.loss(image, self.proxy(image), Bridge(proxy, self.model.reconstruct(bridge), texture, features))
         if not self.staged:
             return terms
-        first = self.trainer.global_step < self.trainer.estimated_stepping_batches / 2
+        first = self.extracting()
         return {name: term * float((name in ("proxy", "value")) == first) for name, term in terms.items()}
+
+    def extracting(self) -> bool:
+        """Return whether a staged training is in its first half, which trains extraction."""
+        return self.trainer.global_step < self.trainer.estimated_stepping_batches / 2
+
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        """Let Adam pass by the module whose stage it is not: gradients of zero would still move it."""
+        del optimizer
+        if not self.staged:
+            return
+        idle = [self.model.reconstruct, self.loss] if self.extracting() else [self.model.extraction]
+        for module in idle:
+            module.zero_grad(set_to_none=True)
 
     def pictures(self, output: Bridge) -> dict[str, Tensor]:
         """Return the predicted proxy and the reconstruction."""
