@@ -13,6 +13,8 @@ from kornia.filters import gaussian_blur2d
 from torch import Tensor
 from torch.nn import functional as F
 
+from anomalib_stc.components.choice import check_known
+from anomalib_stc.components.scoring import resize
 from anomalib_stc.components.structure import LUMA, SoftCanny
 from anomalib_stc.components.superpixel import SegmentCache
 
@@ -38,7 +40,7 @@ class Proxy(ABC):
 
     def side(self, image: Tensor) -> float:
         """Return the side of a cell in pixels of images (B, 3, H, W)."""
-        return (image.shape[-2] * image.shape[-1] / self.cells) ** 0.5
+        return cell_side(image, self.cells)
 
 
 class SuperpixelImage(Proxy):
@@ -68,8 +70,7 @@ class Edges(Proxy):
 
     def __call__(self, image: Tensor) -> Tensor:
         """Return the edges as grey images."""
-        edges = self.canny.to(image.device)(image)
-        return F.interpolate(edges, size=image.shape[-2:], mode="bilinear", align_corners=False).expand_as(image)
+        return resize(self.canny.to(image.device)(image), image.shape[-2:]).expand_as(image)
 
 
 class Blur(Proxy):
@@ -130,10 +131,13 @@ def make_proxy(name: str, superpixels: int, compactness: float, folder: str | No
     """
     if name == "superpixel":
         return SuperpixelImage(superpixels, compactness, folder)
-    if name not in SIMPLE:
-        msg = f"Proxy is '{name}', expected one of {', '.join(PROXIES)}: choose one of these."
-        raise ValueError(msg)
+    check_known("Proxy", name, PROXIES)
     return SIMPLE[name](superpixels)
+
+
+def cell_side(image: Tensor, cells: int) -> float:
+    """Return the side in pixels of one of a number of square cells that fill images (B, C, H, W)."""
+    return (image.shape[-2] * image.shape[-1] / cells) ** 0.5
 
 
 def segment_means(image: Tensor, segments: Tensor) -> Tensor:

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from anomalib_stc.components.choice import check_known
+
 SHAPES = ("rectangle", "ellipse", "both")
 POSITIONS = ("random", "same")
 SOURCES = ("image", "batch")
@@ -45,9 +47,9 @@ class PatchPaste:
         if len(size) != 2 or not 0 < size[0] <= size[1] < 1:
             msg = f"Size of pseudo anomalies is {size}, expected least and largest share of the side, as (0.05, 0.25)."
             raise ValueError(msg)
-        check_known("Shape", shape, SHAPES)
-        check_known("Position", position, POSITIONS)
-        check_known("Source", source, SOURCES)
+        check_known("Shape of pseudo anomalies", shape, SHAPES)
+        check_known("Position of pseudo anomalies", position, POSITIONS)
+        check_known("Source of pseudo anomalies", source, SOURCES)
         self.probability = probability
         self.size = size
         self.shape = shape
@@ -84,10 +86,3 @@ class PatchPaste:
             return torch.ones(tall, wide)
         y, x = ((torch.arange(length) + 0.5) / length * 2 - 1 for length in (tall, wide))
         return (y[:, None].square() + x.square() <= 1).float()
-
-
-def check_known(name: str, value: str, known: tuple[str, ...]) -> None:
-    """Raise a `ValueError` unless a value is one of those known."""
-    if value not in known:
-        msg = f"{name} of pseudo anomalies is '{value}', expected one of {', '.join(known)}: choose one of these."
-        raise ValueError(msg)

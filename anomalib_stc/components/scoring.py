@@ -8,6 +8,8 @@ from kornia.filters import gaussian_blur2d
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from anomalib_stc.components.choice import check_known
+
 CELL = 4  # pixels of the side of the cells that the highest hundredth is taken of; the map is smoother than that
 SHARE = 0.01
 
@@ -31,9 +33,7 @@ class AnomalyScore(nn.Module):
         if not self.weights or min(self.weights.values()) < 0:
             msg = f"Score weights are {dict(weights)}, expected none negative and one positive: raise one of them."
             raise ValueError(msg)
-        if reduction not in REDUCTIONS:
-            msg = f"Image score is '{reduction}', expected one of {', '.join(REDUCTIONS)}: choose one of these."
-            raise ValueError(msg)
+        check_known("Image score", reduction, REDUCTIONS)
         self.sigma = sigma
         self.reduction = reduction
         self.scale: Tensor
@@ -90,7 +90,7 @@ REDUCTIONS: Final[dict[str, Callable[[Tensor], Tensor]]] = {"max": highest, "top
 
 
 def resize(residual: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Bring a map (B, 1, h, w) to the given size."""
+    """Bring maps (B, C, h, w) to the given size."""
     if residual.shape[-2:] == size:
         return residual
     return F.interpolate(residual, size=size, mode="bilinear", align_corners=False)

@@ -102,7 +102,7 @@ class ModelContract(ABC):
         model = reloaded(*trained).train()
         model.log = model.log_dict = lambda *args, **kwargs: None
         model.training_step(ImageBatch(image=images((SIDE, SIDE), 2)), 0).backward()
-        without = [name for name, p in model.named_parameters() if p.requires_grad and not _has_gradient(p)]
+        without = [name for name, p in model.named_parameters() if p.requires_grad and not has_gradient(p)]
         assert without == []
 
     def test_evaluation_is_deterministic_and_independent_of_the_batch(self, trained: Any) -> None:
@@ -200,5 +200,5 @@ class ModelContract(ABC):
         assert type(get_model(name)).__name__ == name
 
 
-def _has_gradient(parameter: torch.nn.Parameter) -> bool:
+def has_gradient(parameter: torch.nn.Parameter) -> bool:
     return parameter.grad is not None and bool(parameter.grad.abs().sum() > 0)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from anomalib_stc.components.blocks import conv_block, quiet, shuffle_block, up_block
+from anomalib_stc.components.scoring import resize
 
 CELL = 4  # pixels of the side of a cell of the first layer: full resolution would cost most of the time
 COARSE = 16  # pixels of the side of a cell whose mean colour is kept: larger than small defects
@@ -40,5 +41,4 @@ class ImageReconstruction(nn.Module):
 
 def coarse(proxy: Tensor) -> Tensor:
     """Return the illumination (B, 3, H, W) of proxies of that shape: means over cells of 16 x 16 pixels, in between."""
-    means = F.avg_pool2d(proxy, COARSE)
-    return F.interpolate(means, size=proxy.shape[-2:], mode="bilinear", align_corners=False)
+    return resize(F.avg_pool2d(proxy, COARSE), proxy.shape[-2:])

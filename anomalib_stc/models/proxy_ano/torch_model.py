@@ -5,17 +5,17 @@ from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from anomalib_stc.components.blocks import quiet
 from anomalib_stc.components.branch import Branch, structure_encoder
+from anomalib_stc.components.choice import check_known
 from anomalib_stc.components.correspondence import angle
 from anomalib_stc.components.features import TextureFeatures
 from anomalib_stc.components.image_size import check_size
 from anomalib_stc.components.memory import Memory
-from anomalib_stc.components.proxy import blurred
+from anomalib_stc.components.proxy import blurred, cell_side
 from anomalib_stc.components.scored_model import ScoredModel
-from anomalib_stc.components.scoring import AnomalyScore
+from anomalib_stc.components.scoring import AnomalyScore, resize
 from anomalib_stc.models.proxy_ano.reconstruction import ImageReconstruction
 
 ENCODERS: Final = ("backbone", "convolution")
@@ -67,9 +67,7 @@ class ProxyAnoModel(ScoredModel):
         cells: int,
     ) -> None:
         super().__init__()
-        if encoder not in ENCODERS:
-            msg = f"Encoder is '{encoder}', expected one of {', '.join(ENCODERS)}: choose one of these."
-            raise ValueError(msg)
+        check_known("Encoder", encoder, ENCODERS)
         self.features = features
         self.score = score
         self.encoder = encoder
@@ -106,7 +104,7 @@ class ProxyAnoModel(ScoredModel):
 
     def coarse(self, texture: Tensor, image: Tensor) -> Tensor:
         """Return the colours of a read-out at the image's size, to which the decoder adds the rest of the proxy."""
-        return F.interpolate(self.features.colour(texture), size=image.shape[-2:], mode="bilinear", align_corners=False)
+        return resize(self.features.colour(texture), image.shape[-2:])
 
     def asked(self, image: Tensor, features: Tensor) -> Tensor:
         """Return what the memory is asked with."""
@@ -119,6 +117,6 @@ class ProxyAnoModel(ScoredModel):
             "correspondence": angle(output.texture, output.features),
         }
         if "proxy" in self.score.weights:
-            side = (image.shape[-2] * image.shape[-1] / self.cells) ** 0.5
-            residuals["proxy"] = (blurred(image, side) - output.proxy.clamp(0, 1)).abs().mean(1, keepdim=True)
+            blur = blurred(image, cell_side(image, self.cells))
+            residuals["proxy"] = (blur - output.proxy.clamp(0, 1)).abs().mean(1, keepdim=True)
         return residuals

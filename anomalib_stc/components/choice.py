@@ -1,0 +1,11 @@
+"""Arguments that are one of a few names."""
+
+from collections.abc import Iterable
+
+
+def check_known(name: str, value: str, known: Iterable[str]) -> None:
+    """Raise a `ValueError` unless a value is one of those known."""
+    known = list(known)
+    if value not in known:
+        msg = f"{name} is '{value}', expected one of {', '.join(known)}: choose one of these."
+        raise ValueError(msg)
