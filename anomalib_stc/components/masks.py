@@ -1,0 +1,89 @@
+"""Masks of what an inpainting network has to fill: for training free-form strokes (Yu et al., ICCV 2019) and grids of
+cells, for scoring complementary grids. All are (.., 1, H, W), 1 where the image is hidden.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+STROKE = (0.03, 0.09)  # width of a stroke, as a share of the image's shorter side
+TURN = 1.2  # radians a stroke turns at most at every step
+SEGMENTS = 64  # discs along a stroke
+
+
+class TrainingMasks:
+    """Random masks, half of them strokes and half of them cells of a grid, of a random share of the area.
+
+    Args:
+        area: Least and largest share of the image that is hidden, in (0, 1).
+        cells: Least and largest side of a cell in pixels; a power of two between them is drawn.
+
+    Raises:
+        ValueError: If a range is empty or out of its bounds.
+    """
+
+    def __init__(self, area: tuple[float, float] = (0.1, 0.6), cells: tuple[int, int] = (8, 32)) -> None:
+        if len(area) != 2 or not 0 < area[0] <= area[1] < 1:
+            msg = f"Area of masks is {area}, expected least and largest share of the image, as (0.1, 0.6)."
+            raise ValueError(msg)
+        if len(cells) != 2 or not 1 <= cells[0] <= cells[1]:
+            msg = f"Cells of masks are {cells}, expected least and largest side in pixels, as (8, 32)."
+            raise ValueError(msg)
+        self.area = area
+        self.sides = [side for side in (2**power for power in range(12)) if cells[0] <= side <= cells[1]] or [cells[0]]
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """Return masks (B, 1, H, W) for images (B, C, H, W), on their device."""
+        height, width = image.shape[-2:]
+        return torch.stack([self.one(height, width) for _ in image]).to(image.device)
+
+    def one(self, height: int, width: int) -> Tensor:
+        """Return one mask (1, H, W); random numbers come from torch's global generator on the CPU."""
+        low, high = self.area
+        share = low + (high - low) * float(torch.rand(()))
+        return strokes(height, width, share) if torch.rand(()) < 0.5 else self.cells(height, width, share)
+
+    def cells(self, height: int, width: int, share: float) -> Tensor:
+        """Hide cells of a grid at a random place until a share of the image (1, H, W) is hidden, to half a cell."""
+        side = self.sides[int(torch.randint(len(self.sides), ()))]
+        up, left = (int(torch.randint(side, ())) for _ in range(2))
+        row, column = (torch.arange(height) + up) // side, (torch.arange(width) + left) // side
+        cell = row[:, None] * (int(column.max()) + 1) + column
+        order = torch.rand(int(cell.max()) + 1).argsort()
+        size = cell.flatten().bincount()[order]
+        hidden = torch.zeros(len(order))
+        hidden[order] = (size.cumsum(0) - size / 2 < share * height * width).float()
+        return hidden[cell][None]
+
+
+def strokes(height: int, width: int, share: float) -> Tensor:
+    """Draw strokes until a share of the image (1, H, W) is hidden."""
+    mask = torch.zeros(1, height, width)
+    y, x = torch.arange(height)[:, None], torch.arange(width)
+    low, high = (part * min(height, width) for part in STROKE)
+    while mask.mean() < share:
+        radius = (low + (high - low) * float(torch.rand(()))) / 2
+        turns = ((torch.rand(SEGMENTS) - 0.5) * 2 * TURN * radius / max(height, width) * 8).cumsum(0)
+        heading = turns + torch.rand(()) * 2 * torch.pi
+        top = float(torch.rand(())) * height + (heading.sin() * radius).cumsum(0)
+        left = float(torch.rand(())) * width + (heading.cos() * radius).cumsum(0)
+        near = (y - top[:, None, None]).square() + (x - left[:, None, None]).square() <= radius**2
+        for disc in near:
+            mask[0, disc] = 1
+            if mask.mean() >= share:
+                break
+    return mask
+
+
+def complementary(height: int, width: int, count: int, cell: int) -> Tensor:
+    """Return masks (count, 1, H, W) that hide every pixel exactly once: cells in diagonal turns.
+
+    Args:
+        height: Of the image, in pixels.
+        width: Of the image, in pixels.
+        count: Number of masks; each hides one cell in ``count``.
+        cell: Side of a cell in pixels.
+    """
+    rows, columns = torch.arange(height) // cell, torch.arange(width) // cell
+    turn = (rows[:, None] + columns) % count
+    return F.one_hot(turn, count).permute(2, 0, 1)[:, None].float()
