@@ -1,5 +1,6 @@
-"""Masks of what an inpainting network has to fill: for training free-form strokes (Yu et al., ICCV 2019) and grids of
-cells, for scoring complementary grids. All are (.., 1, H, W), 1 where the image is hidden.
+"""Masks of what an inpainting network has to fill, 1 where the image is hidden.
+
+For training free-form strokes (Yu et al., ICCV 2019) and grids of cells, for scoring complementary grids.
 """
 
 import torch
@@ -68,10 +69,10 @@ def strokes(height: int, width: int, share: float) -> Tensor:
         top = float(torch.rand(())) * height + (heading.sin() * radius).cumsum(0)
         left = float(torch.rand(())) * width + (heading.cos() * radius).cumsum(0)
         near = (y - top[:, None, None]).square() + (x - left[:, None, None]).square() <= radius**2
-        for disc in near:
-            mask[0, disc] = 1
-            if mask.mean() >= share:
-                break
+        first = torch.where(near.any(0), near.int().argmax(0), SEGMENTS)[None]  # disc that hides a pixel first
+        more = first[(mask == 0) & (first < SEGMENTS)].bincount(minlength=SEGMENTS).cumsum(0)
+        discs = int((mask.sum() + more < share * height * width).sum())
+        mask[first <= min(discs, SEGMENTS - 1)] = 1
     return mask
 
 
