@@ -17,7 +17,7 @@ BATCH_SIZE = 8
 
 
 class HoldoutCalibration(Callback):
-    """Calibrates a model whose torch model has ``terms(image)`` and an `AnomalyScore` called ``score``.
+    """Calibrates a model whose torch model is a `ScoredModel`.
 
     Args:
         fraction: Share of the training images to hold out.
@@ -89,6 +89,7 @@ class HoldoutCalibration(Callback):
         model = pl_module.model
         training = model.training
         model.eval()
+        model.fit_thresholds(self.images(pl_module, self.held_out))
         model.score.calibrate(mean_terms(model, self.images(pl_module, self.held_out)))
         if isinstance(pl_module.post_processor, NormalPostProcessor):
             predictions = [model(image) for image in self.images(pl_module, self.held_out)]

@@ -9,3 +9,10 @@ def check_known(name: str, value: str, known: Iterable[str]) -> None:
     if value not in known:
         msg = f"{name} is '{value}', expected one of {', '.join(known)}: choose one of these."
         raise ValueError(msg)
+
+
+def check(what: str, given: object, fits: bool, expected: str) -> None:
+    """Raise a `ValueError` that says what came and what was expected, unless it fits."""
+    if not fits:
+        msg = f"{what} came as {given}, expected {expected}."
+        raise ValueError(msg)

@@ -12,14 +12,15 @@ class PatchDiscriminator(nn.Module):
 
     Args:
         widths: Channels of the layers of stride 2, the first at full resolution.
+        bias: Of the logits. Hinge losses go without: where no patch is beyond the margin, its gradients cancel.
     """
 
-    def __init__(self, widths: Sequence[int] = (32, 64, 128)) -> None:
+    def __init__(self, widths: Sequence[int] = (32, 64, 128), bias: bool = True) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for channels, width in zip((3, *widths[:-1]), widths, strict=True):
             layers += [spectral_norm(nn.Conv2d(channels, width, 4, 2, 1)), nn.LeakyReLU(0.2)]
-        self.layers = nn.Sequential(*layers, spectral_norm(nn.Conv2d(widths[-1], 1, 3, 1, 1)))
+        self.layers = nn.Sequential(*layers, spectral_norm(nn.Conv2d(widths[-1], 1, 3, 1, 1, bias=bias)))
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the logits (B, 1, H / 2^n, W / 2^n) of images (B, 3, H, W) in [0, 1]."""
@@ -51,4 +52,24 @@ def adversarial_losses(
     return {
         "adversarial": weight * (discriminator.frozen(reconstruction) - 1).square().mean(),
         "discriminator": ((real - 1).square().mean() + fake.square().mean()) / 2,
+    }
+
+
+def hinge_losses(
+    discriminator: PatchDiscriminator | None, weight: float, image: Tensor, reconstruction: Tensor
+) -> dict[str, Tensor]:
+    """Return the hinge losses of both players (SN-PatchGAN); the generator's leaves no gradient in the discriminator.
+
+    Args:
+        discriminator: The discriminator; none, no losses.
+        weight: Weight of the generator's loss.
+        image: Real images (B, 3, H, W) in [0, 1].
+        reconstruction: The generator's (B, 3, H, W).
+    """
+    if discriminator is None:
+        return {}
+    real, fake = discriminator(image), discriminator(reconstruction.detach())
+    return {
+        "adversarial": -weight * discriminator.frozen(reconstruction).mean(),
+        "discriminator": ((1 - real).relu().mean() + (1 + fake).relu().mean()) / 2,
     }

@@ -3,13 +3,15 @@
 For training free-form strokes (Yu et al., ICCV 2019) and grids of cells, for scoring complementary grids.
 """
 
+import numpy as np
 import torch
+from PIL import Image, ImageDraw
 from torch import Tensor
 from torch.nn import functional as F
 
 STROKE = (0.03, 0.09)  # width of a stroke, as a share of the image's shorter side
-TURN = 1.2  # radians a stroke turns at most at every step
-SEGMENTS = 64  # discs along a stroke
+TURN = 0.4  # radians a stroke turns at most from one disc to the next
+DISCS = 64  # along a stroke, each a radius further
 
 
 class TrainingMasks:
@@ -58,22 +60,22 @@ class TrainingMasks:
 
 
 def strokes(height: int, width: int, share: float) -> Tensor:
-    """Draw strokes until a share of the image (1, H, W) is hidden."""
-    mask = torch.zeros(1, height, width)
-    y, x = torch.arange(height)[:, None], torch.arange(width)
+    """Draw strokes, rows of discs in a slowly turning direction, until a share of the image (1, H, W) is hidden."""
+    canvas = Image.new("1", (width, height))
+    pen = ImageDraw.Draw(canvas)
     low, high = (part * min(height, width) for part in STROKE)
-    while mask.mean() < share:
+    hidden = 0
+    while hidden < share * height * width:
         radius = (low + (high - low) * float(torch.rand(()))) / 2
-        turns = ((torch.rand(SEGMENTS) - 0.5) * 2 * TURN * radius / max(height, width) * 8).cumsum(0)
-        heading = turns + torch.rand(()) * 2 * torch.pi
-        top = float(torch.rand(())) * height + (heading.sin() * radius).cumsum(0)
-        left = float(torch.rand(())) * width + (heading.cos() * radius).cumsum(0)
-        near = (y - top[:, None, None]).square() + (x - left[:, None, None]).square() <= radius**2
-        first = torch.where(near.any(0), near.int().argmax(0), SEGMENTS)[None]  # disc that hides a pixel first
-        more = first[(mask == 0) & (first < SEGMENTS)].bincount(minlength=SEGMENTS).cumsum(0)
-        discs = int((mask.sum() + more < share * height * width).sum())
-        mask[first <= min(discs, SEGMENTS - 1)] = 1
-    return mask
+        heading = ((torch.rand(DISCS) - 0.5) * 2 * TURN).cumsum(0) + float(torch.rand(())) * 2 * torch.pi
+        steps = torch.stack([heading.cos(), heading.sin()], 1) * radius
+        start = torch.rand(2) * torch.tensor([width, height])
+        for left, top in (start + steps.cumsum(0)).tolist():
+            pen.ellipse((left - radius, top - radius, left + radius, top + radius), fill=1)
+            hidden = np.count_nonzero(canvas)
+            if hidden >= share * height * width:
+                break
+    return torch.from_numpy(np.array(canvas, dtype=np.float32))[None]
 
 
 def complementary(height: int, width: int, count: int, cell: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""anomalib's batches and items with two more fields: the reconstruction of the image, and the proxy it came from."""
+"""anomalib's batches and items with more fields: the reconstruction, the proxy it came from, turns that led to it."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -16,6 +16,7 @@ class _NumpyReconstruction:
     # One descriptor for all instances, as in anomalib's own classes.
     reconstruction: FieldDescriptor[np.ndarray | None] = FieldDescriptor("validate_reconstruction")  # noqa: RUF009
     proxy: FieldDescriptor[np.ndarray | None] = FieldDescriptor("validate_reconstruction")  # noqa: RUF009
+    turns: np.ndarray | None = None
 
     def validate_reconstruction(self, value: np.ndarray | None) -> np.ndarray | None:
         """Treat a reconstruction or a proxy as an image; it may be missing."""
@@ -41,6 +42,7 @@ class ReconstructionItem(ImageItem):
     numpy_class: ClassVar[type[NumpyImageItem]] = NumpyReconstructionItem
     reconstruction: Tensor | None = None
     proxy: Tensor | None = None
+    turns: Tensor | None = None  # (T, 5, H, W): image, mask and map
 
 
 @dataclass
@@ -51,24 +53,26 @@ class ReconstructionBatch(ImageBatch):
     numpy_class: ClassVar[type[NumpyImageBatch]] = NumpyReconstructionBatch
     reconstruction: Tensor | None = None
     proxy: Tensor | None = None
+    turns: Tensor | None = None  # (B, T, 5, H, W): image, mask and map
 
 
 def with_reconstruction(
-    batch: ImageBatch, predictions: InferenceBatch, reconstruction: Tensor, proxy: Tensor | None = None
+    batch: ImageBatch, predictions: InferenceBatch, reconstruction: Tensor, **pictures: Tensor
 ) -> ImageBatch:
     """Write predictions, reconstruction and proxy into a batch: the return value of a test or predict step.
 
     anomalib's post-processor, evaluator and visualizer share this one object, so it has to be changed in place: a
     batch becomes a ``ReconstructionBatch`` by changing its class. A data module's own kind of batch keeps its class
-    and goes without the two.
+    and goes without them.
 
     Args:
         batch: What the data module gave; it is changed.
         predictions: What the model returned.
         reconstruction: The model's reconstruction (B, 3, H, W) in 0..1.
-        proxy: What it was rebuilt from (B, 3, H, W) in 0..1, for models that have such an image.
+        pictures: What else a model has to show: ``proxy``, what it was rebuilt from (B, 3, H, W) in 0..1, and
+            ``turns``, of a model that goes by turns (B, T, 5, H, W): image, mask and map in 0..1.
     """
     if type(batch) is ImageBatch:
         batch.__class__ = ReconstructionBatch
-    seen: dict[str, Any] = {} if proxy is None else {"proxy": proxy.detach()}
+    seen: dict[str, Any] = {name: picture.detach() for name, picture in pictures.items()}
     return batch.update(reconstruction=reconstruction.detach(), **seen, **predictions._asdict())

@@ -131,7 +131,7 @@ class ReconstructionModule(_Mixin):
 
     def on_train_epoch_end(self) -> None:
         """Log how the memories were used: dead items and the effective number of items."""
-        for name, branch in self.model.branches.items():
+        for name, branch in getattr(self.model, "branches", {}).items():
             if branch.memory is not None:
                 usage = branch.memory.pop_usage()
                 self.log_dict({f"memory_{name}_{key}": value for key, value in usage.items()}, sync_dist=True)

@@ -1,6 +1,7 @@
 """What the models' networks share: infer, then score what does not fit."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import Any
 
 from anomalib.data import InferenceBatch
@@ -42,3 +43,7 @@ class ScoredModel(nn.Module, ABC):
     def terms(self, image: Tensor) -> dict[str, Tensor]:
         """Return every term of the score of images (B, 3, H, W), for calibration."""
         return self.residuals(image, self.infer(image))
+
+    def fit_thresholds(self, images: Iterator[Tensor]) -> None:
+        """Set what inferring needs of held-out normal images, batches (B, 3, H, W), before the score is calibrated."""
+        del images

@@ -1,4 +1,4 @@
-"""The picture of a test run: image, proxy, reconstruction, anomaly map and mask side by side."""
+"""The picture of a test run: image, proxy, reconstruction, anomaly map and mask side by side, turns below."""
 
 from pathlib import Path
 from typing import Any
@@ -6,10 +6,11 @@ from typing import Any
 from anomalib.data import ImageBatch, ImageItem, NumpyImageBatch, NumpyImageItem
 from anomalib.utils.path import generate_output_filename
 from anomalib.visualization import ImageVisualizer
-from anomalib.visualization.image.functional import add_text_to_image, create_image_grid, visualize_image
+from anomalib.visualization.image.functional import add_text_to_image, create_image_grid, visualize_anomaly_map, visualize_image
 from anomalib.visualization.image.item_visualizer import visualize_image_item
 from lightning.pytorch import LightningModule, Trainer
 from PIL import Image
+from torch import Tensor
 
 Item = ImageItem | NumpyImageItem
 Batch = ImageBatch | NumpyImageBatch
@@ -19,7 +20,7 @@ OWN_FIELDS = {"proxy": "Proxy", "reconstruction": "Reconstruction"}  # and what 
 
 
 class ReconstructionVisualizer(ImageVisualizer):
-    """anomalib's image visualizer with two more fields, ``proxy`` and ``reconstruction``.
+    """anomalib's image visualizer with more fields: ``proxy``, ``reconstruction``, and ``turns`` as rows below.
 
     anomalib draws a field by a function of its own module and can be given no other; every other field and overlay
     is drawn by anomalib as usual. A field that an item does not have, such as the mask of an image without ground
@@ -27,6 +28,7 @@ class ReconstructionVisualizer(ImageVisualizer):
 
     Args:
         fields: Panels from left to right; image, proxy, reconstruction, anomaly map and ground truth mask if None.
+            Turns, if among them or if None, are rows of image, mask, image and map below.
         overlay_fields: Further panels of one field drawn over another; the predicted mask's contour over the image
             if None.
         **kwargs: Sizes, colours and texts as of anomalib's ``ImageVisualizer``.
@@ -39,7 +41,7 @@ class ReconstructionVisualizer(ImageVisualizer):
         **kwargs: Any,
     ) -> None:
         super().__init__(
-            fields=fields or ["image", "proxy", "reconstruction", "anomaly_map", "gt_mask"],
+            fields=fields or ["image", "proxy", "reconstruction", "anomaly_map", "gt_mask", "turns"],
             overlay_fields=overlay_fields or [("image", ["pred_mask"])],
             **kwargs,
         )
@@ -76,9 +78,29 @@ class ReconstructionVisualizer(ImageVisualizer):
         panels = [self._panel(item, field) for field in self.fields]
         panels += [self._host_panel(item, overlay_fields=[overlay]) for overlay in self.overlay_fields]
         drawn = [panel for panel in panels if panel is not None]
-        return create_image_grid(drawn, nrow=len(drawn)) if drawn else None
+        turns = getattr(item, "turns", None) if "turns" in self.fields else None
+        rows = [drawn] if drawn else []
+        if isinstance(turns, Tensor) and item.image is not None:
+            rows += [self._turn(item.image, turn, number) for number, turn in enumerate(turns)]
+        width = max((len(row) for row in rows), default=0)
+        blank = Image.new("RGB", self.field_size, "white")
+        padded = [panel for row in rows for panel in row + [blank] * (width - len(row))]
+        return create_image_grid(padded, nrow=width) if padded else None
+
+    def _turn(self, image: Any, turn: Tensor, number: int) -> list[Image.Image]:
+        """Draw the image, what a turn hid, what it made of the image, and what it found; ``turn`` is (5, H, W)."""
+        hidden, found = turn[3], turn[4]
+        pictures = {
+            "Image": visualize_image(image),
+            f"Mask {number}": visualize_image(hidden.expand(3, -1, -1)),
+            f"Image {number}": visualize_image(turn[:3]),
+            f"Map {number}": visualize_anomaly_map(found),
+        }
+        return [self._labelled(picture.convert("RGB"), text) for text, picture in pictures.items()]
 
     def _panel(self, item: Item, field: str) -> Image.Image | None:
+        if field == "turns":
+            return None
         if field not in OWN_FIELDS:
             return self._host_panel(item, fields=[field])
         value = getattr(item, field, None)

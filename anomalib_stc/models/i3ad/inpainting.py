@@ -1,18 +1,38 @@
 """Inpainting network (I3AD): gated convolutions (Yu et al., *DeepFill v2*, ICCV 2019), one stage, a U-Net."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from anomalib_stc.components.blocks import PADDING, shuffle_block
+from anomalib_stc.components.blocks import PADDING, quiet, shuffle_block
+from anomalib_stc.components.choice import check
+from anomalib_stc.components.scoring import resize
 
 CELL = 4  # pixels of the side of a cell of the first layer: full resolution would cost most of the time
+COARSE = 16  # pixels of the side of a cell of the illumination: larger than small defects
+FAR = 3  # such cells on each side whose colours the illumination of a hidden cell is taken from
+
+
+DOUBTS = 2
+LEVELS = 3
+
+
+class Filled(NamedTuple):
+    """What the network says of every place, hidden or not."""
+
+    image: Tensor  # (B, 3, H, W)
+    features: Tensor  # (B, D, H/8, W/8): features of the frozen backbone that it expects there
+    doubt: Tensor  # (B, 2, H/8, W/8): logarithm of the error it expects of its features and of its colours, if hidden
 
 
 class GatedBlock(nn.Module):
-    """ELU of one half of the channels times the sigmoid of the other, normalised; (B, C, H, W) to (B, out, H/s, W/s)."""
+    """ELU of half of the channels times the sigmoid of the other half, normalised.
+
+    Takes features (B, channels, H, W), returns (B, out_channels, H / stride, W / stride).
+    """
 
     def __init__(self, channels: int, out_channels: int, stride: int = 1, dilation: int = 1) -> None:
         super().__init__()
@@ -32,11 +52,17 @@ class Inpainting(nn.Module):
 
     Args:
         widths: Channels at strides 4, 8 and 16.
+        features: Channels of the features it predicts.
+        skips: Connect layers of one stride; without, all goes through the coarsest layer (ablation).
         dilations: Of the convolutions at stride 16, which look far.
     """
 
-    def __init__(self, widths: Sequence[int], dilations: Sequence[int] = (1, 2, 4)) -> None:
+    def __init__(
+        self, widths: Sequence[int], features: int, skips: bool = True, dilations: Sequence[int] = (1, 2, 4)
+    ) -> None:
         super().__init__()
+        check("Widths", tuple(widths), len(widths) == LEVELS and min(widths) > 0, "three numbers of channels")
+        self.skips = float(skips)
         fine, middle, coarse = widths
         self.fine = GatedBlock(4 * CELL**2, fine)
         self.middle = GatedBlock(fine, middle, stride=2)
@@ -46,7 +72,8 @@ class Inpainting(nn.Module):
         )
         self.up_to_middle = GatedBlock(coarse + middle, middle)
         self.up_to_fine = GatedBlock(middle + fine, fine)
-        self.to_image = shuffle_block(fine, 3, CELL)
+        self.to_features = nn.Conv2d(middle, features + DOUBTS, 1)
+        self.to_image = quiet(shuffle_block(fine, 3, CELL))
 
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:
         """Return images in which hidden pixels are filled, and all others are those of the input, bit for bit.
@@ -55,15 +82,31 @@ class Inpainting(nn.Module):
             image: Images (B, 3, H, W) in [0, 1], sides multiples of 16; hidden pixels are not looked at.
             mask: 1 where hidden, 0 elsewhere (B, 1, H, W).
         """
-        return torch.where(mask > 0, self.fill(image, mask), image)
+        return torch.where(mask > 0, self.fill(image, mask).image, image)
 
-    def fill(self, image: Tensor, mask: Tensor) -> Tensor:
-        """Return what the network says of every pixel (B, 3, H, W), from visible ones only."""
+    def fill(self, image: Tensor, mask: Tensor) -> Filled:
+        """Return what the network says of every place, from visible pixels only."""
         visible = torch.where(mask > 0, torch.zeros_like(image), image)
         fine = self.fine(F.pixel_unshuffle(torch.cat([visible, mask], 1), CELL))
         middle = self.middle(fine)
-        filled = self.up_to_middle(torch.cat([twice(self.coarse(middle)), middle], 1))
-        return self.to_image(self.up_to_fine(torch.cat([twice(filled), fine], 1)))
+        filled = self.up_to_middle(torch.cat([twice(self.coarse(middle)), self.skips * middle], 1))
+        detail = self.to_image(self.up_to_fine(torch.cat([twice(filled), self.skips * fine], 1)))
+        expected = self.to_features(filled)
+        return Filled(illumination(visible, mask) + detail, expected[:, :-DOUBTS], expected[:, -DOUBTS:])
+
+
+def illumination(visible: Tensor, mask: Tensor) -> Tensor:
+    """Return the colours around every place (B, 3, H, W): means of visible pixels, the nearer ones if there are any.
+
+    Args:
+        visible: Images (B, 3, H, W), 0 where hidden.
+        mask: 1 where hidden (B, 1, H, W).
+    """
+    seen = F.avg_pool2d(torch.cat([visible, 1 - mask], 1), COARSE)
+    everywhere = seen.mean((2, 3), keepdim=True)
+    around = F.avg_pool2d(seen, 2 * FAR + 1, 1, FAR, count_include_pad=False)
+    total = seen + 1e-2 * around + 1e-4 * everywhere
+    return resize(total[:, :3] / total[:, 3:].clamp(min=1e-6), visible.shape[-2:])
 
 
 def twice(features: Tensor) -> Tensor:

@@ -1,0 +1,53 @@
+"""Adaptive mask (I3AD): hide what the residual calls anomalous."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from anomalib_stc.components.choice import check
+from anomalib_stc.components.quantile import upper_quantile
+
+CELL = 8  # pixels of the side of a cell, which is hidden as a whole; the features' grid
+
+
+class AdaptiveMask(nn.Module):
+    """Hides the cells whose residual, or a neighbour's, is above what held-out normal images have.
+
+    Args:
+        normal: Share of the cells of normal images that stays below the threshold, in (0, 1).
+        dilation: Cells around a suspicious one that are hidden with it.
+        area: Largest share of the image that is hidden, in (0, 1); above, the highest residuals decide.
+
+    Raises:
+        ValueError: If one is out of range.
+    """
+
+    def __init__(self, normal: float, dilation: int, area: float) -> None:
+        super().__init__()
+        check("Mask quantile", normal, 0 < normal < 1, "a share between 0 and 1, as 0.97")
+        check("Mask dilation", dilation, dilation >= 0, "0 cells or more")
+        check("Mask cap", area, 0 < area < 1, "a share between 0 and 1, as 0.5")
+        self.normal = normal
+        self.dilation = dilation
+        self.area = area
+        self.threshold: Tensor
+        self.register_buffer("threshold", torch.tensor(0.0))
+
+    def forward(self, residual: Tensor) -> Tensor:
+        """Return masks (B, 1, H, W), 1 where hidden, from residuals (B, 1, H, W)."""
+        side = 2 * self.dilation + 1
+        around = F.max_pool2d(cells(residual), side, 1, self.dilation)
+        most = max(1, int(self.area * around[0].numel()))
+        cap = around.flatten(1).topk(most + 1).values[:, -1, None, None, None]
+        hidden = (around > torch.maximum(cap, self.threshold)).to(residual.dtype)
+        return F.interpolate(hidden, scale_factor=CELL, mode="nearest")
+
+    @torch.no_grad()
+    def calibrate(self, residuals: list[Tensor]) -> None:
+        """Set the threshold from residuals (B, 1, H, W) of held-out normal images."""
+        self.threshold.copy_(upper_quantile(torch.cat([cells(residual).flatten() for residual in residuals]), self.normal))
+
+
+def cells(residual: Tensor) -> Tensor:
+    """Return the mean residual (B, 1, H / 8, W / 8) of every cell."""
+    return F.avg_pool2d(residual, CELL)

@@ -1,0 +1,62 @@
+"""Losses of I3AD: named, weighted terms."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from anomalib_stc.components.discriminator import PatchDiscriminator, hinge_losses
+from anomalib_stc.components.similarity import dissimilarity
+from anomalib_stc.components.window import random_window
+from anomalib_stc.models.i3ad.adaptive_mask import CELL
+from anomalib_stc.models.i3ad.inpainting import Filled
+
+VISIBLE = 0.1  # weight of features at visible places beside hidden ones
+
+
+class I3adLoss(nn.Module):
+    """Terms of the generator and of the discriminator, ready to be summed and sent back in one pass.
+
+    Args:
+        weights: Weight of ``masked``, ``unmasked``, ``similarity``, ``feature`` and ``adversarial``; zero switches off.
+        discriminator: The discriminator, or ``None`` without adversarial loss.
+    """
+
+    def __init__(self, weights: Mapping[str, float], discriminator: PatchDiscriminator | None) -> None:
+        super().__init__()
+        self.weights = dict(weights)
+        self.discriminator = discriminator
+
+    def forward(self, image: Tensor, mask: Tensor, filled: Filled, features: Tensor) -> dict[str, Tensor]:
+        """Return the weighted terms by name; those with weight zero are neither computed nor returned.
+
+        Structural similarity and adversarial loss look at one random window of half the side of the composite.
+
+        Args:
+            image: Normal images (B, 3, H, W) in [0, 1].
+            mask: What was hidden (B, 1, H, W), 1 there.
+            filled: What the network said of every place.
+            features: Features of the images (B, D, H/8, W/8).
+        """
+        composite = torch.where(mask > 0, filled.image, image)
+        original, rebuilt = random_window(image, composite)
+        cells = F.avg_pool2d(mask, CELL)
+        terms = {
+            "masked": lambda: weighted_l1(filled.image, image, mask),
+            "unmasked": lambda: weighted_l1(filled.image, image, 1 - mask),
+            "similarity": lambda: dissimilarity(original, rebuilt).mean(),
+            "feature": lambda: relative_error(filled.features, features, VISIBLE + (1 - VISIBLE) * cells),
+        }
+        wanted = {name: self.weights[name] * term() for name, term in terms.items() if self.weights[name]}
+        return wanted | hinge_losses(self.discriminator, self.weights["adversarial"], original, rebuilt)
+
+
+def weighted_l1(image: Tensor, other: Tensor, weight: Tensor) -> Tensor:
+    """Return the mean difference of images (B, C, H, W), weighted (B, 1, H, W); 0 where no weight is positive."""
+    return ((image - other).abs() * weight).sum() / (weight.sum() * image.shape[1]).clamp(min=1e-6)
+
+
+def relative_error(texture: Tensor, features: Tensor, weight: Tensor) -> Tensor:
+    """Return the squared distance of features (B, D, h, w), relative to their own length, weighted (B, 1, h, w)."""
+    return ((texture - features).square() * weight).sum() / (features.square() * weight).sum()

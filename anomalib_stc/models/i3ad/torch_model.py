@@ -1,0 +1,150 @@
+"""I3AD (Nakanishi et al., 2020), after its abstract: inpaint what looks anomalous, look again, by turns."""
+
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from anomalib_stc.components.choice import check, check_known
+from anomalib_stc.components.correspondence import angle
+from anomalib_stc.components.features import TextureFeatures
+from anomalib_stc.components.image_size import check_size
+from anomalib_stc.components.masks import complementary
+from anomalib_stc.components.scored_model import ScoredModel
+from anomalib_stc.components.scoring import AnomalyScore
+from anomalib_stc.components.similarity import dissimilarity
+from anomalib_stc.models.i3ad.adaptive_mask import CELL, AdaptiveMask
+from anomalib_stc.models.i3ad.inpainting import Filled, Inpainting
+
+MASKED_BY: Final = {"pixels": ("similarity",), "features": ("similarity", "feature"), "l1": ("colour",)}
+ITERATIONS: Final = "0 or more, and 0 without inpainting"
+AGGREGATIONS: Final = ("last", "mean", "mean_first")
+
+
+class Turn(NamedTuple):
+    """One turn: what was hidden, what it was filled with, and how that differs from the image."""
+
+    mask: Tensor  # (B, 1, H, W), 1 where hidden; the first turn hides everything, a part at a time
+    image: Tensor  # (B, 3, H, W)
+    residuals: dict[str, Tensor]  # (B, 1, h, w) by term, not calibrated
+
+
+class Turns(NamedTuple):
+    """What the model infers of an image: all turns, the first one first."""
+
+    turns: list[Turn]
+
+    @property
+    def reconstruction(self) -> Tensor:
+        """The image (B, 3, H, W) after the last turn."""
+        return self.turns[-1].image
+
+
+class I3adModel(ScoredModel):
+    """Inpainting by complementary masks first, then by what the residual of the turn before calls anomalous.
+
+    Args:
+        features: Frozen features, of which the network predicts those of hidden places.
+        inpaint: The network.
+        mask: From a residual to the next mask.
+        score: From residuals to map and score. Its terms are ``similarity`` (1 - SSIM of the pixels), ``feature``
+            (1 - cosine of expected and true features) and ``colour`` (L1).
+        iterations: Turns after the first one.
+        grid: Number of complementary masks of the first turn and the side of their cells in pixels; no masks, for a
+            network that rebuilds what it sees (ablation).
+        masked_by: Residual that makes the next mask: structural similarity of ``pixels``, or also of ``features``;
+            ``l1`` for ablation.
+        aggregation: Residual of an image from those of its turns: ``last``, ``mean`` or ``mean_first`` (their mean and
+            the first one's).
+
+    Raises:
+        ValueError: If an argument is unknown or out of range.
+    """
+
+    def __init__(
+        self,
+        features: TextureFeatures,
+        inpaint: Inpainting,
+        mask: AdaptiveMask,
+        score: AnomalyScore,
+        *,
+        iterations: int,
+        grid: tuple[int, int],
+        masked_by: str,
+        aggregation: str,
+    ) -> None:
+        super().__init__()
+        check_known("Mask's residual", masked_by, tuple(MASKED_BY))
+        check_known("Aggregation", aggregation, AGGREGATIONS)
+        check("Iterations", iterations, iterations >= 0 and (iterations == 0 or grid[0] > 0), ITERATIONS)
+        check("Grid masks", grid[0], grid[0] == 0 or grid[0] > 1, "two or more")
+        check("Grid cell", grid[1], grid[1] > 0 and grid[1] % CELL == 0, f"a multiple of {CELL} pixels")
+        self.features = features
+        self.inpaint = inpaint
+        self.mask = mask
+        self.score = score
+        self.suspicion = AnomalyScore(dict.fromkeys(MASKED_BY[masked_by], 1.0), sigma=0)
+        self.iterations = iterations
+        self.grid = grid
+        self.aggregation = aggregation
+
+    def infer(self, image: Tensor) -> Turns:
+        """Inpaint images (B, 3, H, W), by turns."""
+        check_size(image)
+        with torch.no_grad():
+            features = self.features(image)
+        turns = [self.first(image, features)]
+        for _ in range(self.iterations):
+            mask = self.mask(self.suspicion.combine(turns[-1].residuals, image.shape[-2:]))
+            turns.append(self.turn(image, features, mask, self.inpaint.fill(image, mask)))
+        return Turns(turns)
+
+    def first(self, image: Tensor, features: Tensor) -> Turn:
+        """Inpaint every pixel exactly once; all complementary masks go through the network as one batch."""
+        count, cell = self.grid
+        everything = torch.ones_like(image[:, :1])
+        if count == 0:
+            return self.turn(image, features, everything, self.inpaint.fill(image, torch.zeros_like(everything)))
+        masks = complementary(*image.shape[-2:], count, cell).to(image)[:, None]  # (n, 1, 1, H, W)
+        every = masks * everything  # (n, B, 1, H, W)
+        filled = self.inpaint.fill((image * torch.ones_like(masks)).flatten(0, 1), every.flatten(0, 1))
+        scales = (masks, masks[..., ::CELL, ::CELL], masks[..., ::CELL, ::CELL])
+        parts = [
+            (part.unflatten(0, (count, -1)) * hidden).sum(0) for part, hidden in zip(filled, scales, strict=True)
+        ]
+        return self.turn(image, features, everything, Filled(*parts))
+
+    def turn(self, image: Tensor, features: Tensor, mask: Tensor, filled: Filled) -> Turn:
+        """Lay what was filled over the image, and compare; what is not hidden is that of the input."""
+        composite = torch.where(mask > 0, filled.image, image)
+        wanted = {*self.suspicion.weights, *self.score.weights}
+        seen = composite.clamp(0, 1)
+        terms = {
+            "similarity": lambda: dissimilarity(image, seen),
+            "feature": lambda: angle(filled.features, features) * mask[..., ::CELL, ::CELL],
+            "colour": lambda: (image - seen).abs().mean(1, keepdim=True),
+        }
+        return Turn(mask, composite, {name: term() for name, term in terms.items() if name in wanted})
+
+    def residuals(self, image: Tensor, output: Turns) -> dict[str, Tensor]:
+        """Return every term of the score as a map (B, 1, h, w), aggregated over the turns, not calibrated."""
+        del image
+        return {name: self.aggregate([turn.residuals[name] for turn in output.turns]) for name in self.score.weights}
+
+    def aggregate(self, residuals: Sequence[Tensor]) -> Tensor:
+        """Return one residual from those of all turns."""
+        if self.aggregation == "last":
+            return residuals[-1]
+        mean = torch.stack(list(residuals)).mean(0)
+        return mean if self.aggregation == "mean" else mean + residuals[0]
+
+    def fit_thresholds(self, images: Iterator[Tensor]) -> None:
+        """Set scale and threshold of the mask from the first turn of held-out normal images, batches (B, 3, H, W)."""
+        first = [(self.first(image, self.features(image)).residuals, image.shape[-2:]) for image in images]
+        names = self.suspicion.weights
+        count = sum(len(next(iter(residuals.values()))) for residuals, _ in first)
+        total = {name: torch.stack([residuals[name].mean((1, 2, 3)).sum() for residuals, _ in first]) for name in names}
+        self.suspicion.calibrate({name: part.sum() / count for name, part in total.items()})
+        self.mask.calibrate([self.suspicion.combine(residuals, size) for residuals, size in first])
