@@ -1,4 +1,4 @@
-"""Latency of our exported models beside anomalib's PaDiM (ResNet18), one image, same run: prints medians and ratios.
+"""Latency of our exported models beside anomalib's PaDiM (ResNet18) and PatchCore (WideResNet50-2), one image, same run.
 
 ``python -m benchmarks.latency`` downloads nothing: all models have random weights, which cost the same time.
 """
@@ -7,6 +7,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -14,13 +15,14 @@ from typing import Any, Final
 import numpy as np
 import openvino as ov
 import torch
-from anomalib.models import AnomalibModule, Padim
+from anomalib.models import AnomalibModule, Padim, Patchcore
 
 from anomalib_stc.demo import OPSET
-from anomalib_stc.models import ProxyAno, Stcm
+from anomalib_stc.models import I3ad, ProxyAno, Stcm
 
 RUNS = 30
 WARM_UP = 5
+IMAGES = 60  # training images of PatchCore
 
 
 def main() -> None:
@@ -34,7 +36,10 @@ def main() -> None:
         seconds = in_turn(models, image)
     medians = {name: 1e3 * statistics.median(times) for name, times in seconds.items()}
     for name, median in medians.items():
-        print(f"{name:<10}{median:8.2f} ms, median of {RUNS}, ratio {median / medians['padim']:.2f}")
+        print(
+            f"{name:<10}{median:8.2f} ms, median of {RUNS}, {median / medians['padim']:.2f} of PaDiM, "
+            f"{median / medians['patchcore']:.2f} of PatchCore"
+        )
 
 
 def padim(side: int) -> Padim:
@@ -48,10 +53,26 @@ def padim(side: int) -> Padim:
     return model
 
 
+def i3ad(side: int, iterations: int) -> I3ad:
+    """Return I3AD with masks as large as they may be, which cost the same as small ones."""
+    return I3ad(image_size=side, iterations=iterations)
+
+
+def patchcore(side: int) -> Patchcore:
+    """Return PatchCore (WideResNet50-2) with a tenth of the patches of 60 images, of random features."""
+    model: Any = Patchcore(
+        backbone="wide_resnet50_2", pre_trained=False, pre_processor=Patchcore.configure_pre_processor((side, side))
+    )
+    model.model.memory_bank = torch.randn(IMAGES * (side // 8) ** 2 // 10, sum(model.model.feature_extractor.out_dims))
+    return model
+
+
 BUILD: Final[dict[str, Callable[[int], AnomalibModule]]] = {
     "stcm": lambda side: Stcm(image_size=side),
     "proxy_ano": lambda side: ProxyAno(image_size=side),
+    **{f"i3ad_{turns}": partial(i3ad, iterations=turns) for turns in (0, 2, 4, 8)},
     "padim": padim,
+    "patchcore": patchcore,
 }
 
 

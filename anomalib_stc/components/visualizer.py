@@ -6,7 +6,12 @@ from typing import Any
 from anomalib.data import ImageBatch, ImageItem, NumpyImageBatch, NumpyImageItem
 from anomalib.utils.path import generate_output_filename
 from anomalib.visualization import ImageVisualizer
-from anomalib.visualization.image.functional import add_text_to_image, create_image_grid, visualize_anomaly_map, visualize_image
+from anomalib.visualization.image.functional import (
+    add_text_to_image,
+    create_image_grid,
+    visualize_anomaly_map,
+    visualize_image,
+)
 from anomalib.visualization.image.item_visualizer import visualize_image_item
 from lightning.pytorch import LightningModule, Trainer
 from PIL import Image

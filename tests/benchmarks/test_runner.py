@@ -109,7 +109,7 @@ def test_only_the_first_run_of_a_model_is_timed_and_it_runs_alone(root: Path, tm
     changes = {"data.root": str(root), "data.categories": ["a", "deep/b"], "output": str(tmp_path), "threads": 1}
     jobs = [run.job for run in runner.planned(settings.load(settings.DEFAULT, changes))]
     timed = [(job["set"], job["model"], job["seed"], job["threads"]) for job in jobs if job["latency"]]
-    assert timed == [("a", model, 0, None) for model in ("stcm", "proxy_ano", "padim", "patchcore")]
+    assert timed == [("a", model, 0, None) for model in ("stcm", "proxy_ano", "i3ad", "padim", "patchcore")]
     assert {job["threads"] for job in jobs if not job["latency"]} == {1}
 
 

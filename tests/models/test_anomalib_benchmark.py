@@ -11,7 +11,7 @@ import yaml
 from anomalib.cli import AnomalibCLI
 
 from anomalib_stc.data.demo_set import Recipe, write_demo_set
-from anomalib_stc.models import ProxyAno, Stcm
+from anomalib_stc.models import I3ad, ProxyAno, Stcm
 
 CONFIG = Path(__file__).parents[2] / "configs" / "benchmark.yaml"
 METRICS = ["image_AUROC", "image_F1Score", "pixel_AUROC", "pixel_F1Score"]
@@ -26,6 +26,13 @@ class QuickStcm(Stcm):
 
 class QuickProxyAno(ProxyAno):
     """Stands for ProxyAno as it is, with less to compute."""
+
+    def __init__(self) -> None:
+        super().__init__(image_size=64, train_images=8)
+
+
+class QuickI3ad(I3ad):
+    """Stands for I3AD as it is, with less to compute."""
 
     def __init__(self) -> None:
         super().__init__(image_size=64, train_images=8)
@@ -46,6 +53,7 @@ def test_one_table_for_all_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             image.unlink()
     monkeypatch.setattr(anomalib.models, "Stcm", QuickStcm)
     monkeypatch.setattr(anomalib.models, "ProxyAno", QuickProxyAno)
+    monkeypatch.setattr(anomalib.models, "I3ad", QuickI3ad)
     config = yaml.safe_load(CONFIG.read_text())
     config["benchmark"]["seed"]["grid"] = [0]
     data = config["benchmark"]["data"]["init_args"]
@@ -54,5 +62,5 @@ def test_one_table_for_all_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(tmp_path)
     AnomalibCLI(args=["benchmark", "--config", "benchmark.yaml"])
     table = pd.read_csv(next((tmp_path / "runs").rglob("results.csv")))
-    assert list(table["model.class_path"]) == ["Stcm", "ProxyAno", "Padim", "Patchcore"]
+    assert list(table["model.class_path"]) == ["Stcm", "ProxyAno", "I3ad", "Padim", "Patchcore"]
     assert table[METRICS].notna().all(axis=None)

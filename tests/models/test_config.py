@@ -10,10 +10,10 @@ from anomalib.models import AnomalibModule
 from omegaconf import OmegaConf
 
 from anomalib_stc.components.evaluator import AuproEvaluator
-from anomalib_stc.models import ProxyAno, Stcm
+from anomalib_stc.models import I3ad, ProxyAno, Stcm
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-WHOLE = {"stcm": Stcm, "proxy_ano": ProxyAno}
+WHOLE = {"stcm": Stcm, "proxy_ano": ProxyAno, "i3ad": I3ad}
 DELTAS = {
     "proxy_ano_medical": {"image_score": "mean"},
     "proxy_ano_128": {"image_size": 128, "superpixels": 150, "smoothing": 2.0},

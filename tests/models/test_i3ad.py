@@ -1,5 +1,6 @@
 """I3AD keeps the contract of every model, and its own promises."""
 
+import itertools
 from typing import Any
 
 import pytest
@@ -109,7 +110,7 @@ def test_the_residual_of_one_turn_masks_the_next() -> None:
     image = images((SIDE, SIDE), 2)
     turns = model.infer(image).turns
     assert len(turns) == 4
-    for before, after in zip(turns, turns[1:], strict=False):
+    for before, after in itertools.pairwise(turns):
         mask = model.mask(model.suspicion.combine(before.residuals, (SIDE, SIDE)))
         assert torch.equal(after.mask, mask)
         assert torch.equal(after.image, model.inpaint(image, mask))
@@ -147,7 +148,7 @@ def test_iterations_tell_what_every_turn_did() -> None:
     torch.testing.assert_close(told[-1].anomaly_map, model(image).anomaly_map)
     pictures = drawn(model, model.infer(image))
     assert pictures.shape == (2, 3, 5, SIDE, SIDE)
-    assert 0 <= pictures.min()
+    assert pictures.min() >= 0
     assert pictures.max() == 1
 
 

@@ -45,7 +45,9 @@ class AdaptiveMask(nn.Module):
     @torch.no_grad()
     def calibrate(self, residuals: list[Tensor]) -> None:
         """Set the threshold from residuals (B, 1, H, W) of held-out normal images."""
-        self.threshold.copy_(upper_quantile(torch.cat([cells(residual).flatten() for residual in residuals]), self.normal))
+        self.threshold.copy_(
+            upper_quantile(torch.cat([cells(residual).flatten() for residual in residuals]), self.normal)
+        )
 
 
 def cells(residual: Tensor) -> Tensor:

@@ -4,8 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from anomalib_stc.components.choice import check, check_known
 from anomalib_stc.components.correspondence import angle
@@ -111,9 +110,7 @@ class I3adModel(ScoredModel):
         every = masks * everything  # (n, B, 1, H, W)
         filled = self.inpaint.fill((image * torch.ones_like(masks)).flatten(0, 1), every.flatten(0, 1))
         scales = (masks, masks[..., ::CELL, ::CELL], masks[..., ::CELL, ::CELL])
-        parts = [
-            (part.unflatten(0, (count, -1)) * hidden).sum(0) for part, hidden in zip(filled, scales, strict=True)
-        ]
+        parts = [(part.unflatten(0, (count, -1)) * hidden).sum(0) for part, hidden in zip(filled, scales, strict=True)]
         return self.turn(image, features, everything, Filled(*parts))
 
     def turn(self, image: Tensor, features: Tensor, mask: Tensor, filled: Filled) -> Turn:

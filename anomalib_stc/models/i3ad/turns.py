@@ -58,7 +58,7 @@ class SignalToNoise:
     def update(self, model: I3adModel, image: Tensor, truth: Tensor) -> None:
         """Look at images (B, 3, H, W) and their masks (B, h, w); those without defect are left out."""
         size = image.shape[-2:]
-        inside = resize(truth.reshape(len(image), 1, *truth.shape[-2:]).float(), size) > 0.5  # noqa: PLR2004 # a half
+        inside = resize(truth.reshape(len(image), 1, *truth.shape[-2:]).float(), size) > 0.5  # a half
         seen = inside.flatten(1).any(1)
         if not seen.any():
             return
