@@ -1,6 +1,6 @@
-"""Latency of our exported models beside anomalib's PaDiM (ResNet18) and PatchCore (WideResNet50-2), one image, same run.
+"""Latency of our exported models beside anomalib's PaDiM (ResNet18) and PatchCore (WideResNet50-2), one image.
 
-``python -m benchmarks.latency`` downloads nothing: all models have random weights, which cost the same time.
+``python -m benchmarks.latency`` downloads nothing: the models run in turn, with random weights.
 """
 
 import argparse

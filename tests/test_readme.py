@@ -23,7 +23,7 @@ SMALL = {"image_size": 64, "train_images": 8}
 FEWER = {
     "stcm": {"memory_items": 16, "parts": 8},
     "proxy_ano": {"memory_items": 16, "superpixels": 40},
-    "i3ad": {"mask_dilation": 0},
+    "i3ad": {"codebook_items": 16},
 }
 
 

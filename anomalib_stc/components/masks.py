@@ -72,7 +72,7 @@ def strokes(height: int, width: int, share: float) -> Tensor:
         start = torch.rand(2) * torch.tensor([width, height])
         for left, top in (start + steps.cumsum(0)).tolist():
             pen.ellipse((left - radius, top - radius, left + radius, top + radius), fill=1)
-            hidden = np.count_nonzero(canvas)
+            hidden = int(np.asarray(canvas).sum())
             if hidden >= share * height * width:
                 break
     return torch.from_numpy(np.array(canvas, dtype=np.float32))[None]

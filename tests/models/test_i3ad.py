@@ -16,7 +16,7 @@ from anomalib_stc.models.i3ad.torch_model import AGGREGATIONS, MASKED_BY, Turn
 from anomalib_stc.models.i3ad.turns import SignalToNoise, drawn, iterations
 from tests.models.contract import SIDE, ModelContract, has_gradient, images
 
-SMALL = {"image_size": SIDE, "widths": (8, 12, 16), "mask_cells": (4, 16)}
+SMALL = {"image_size": SIDE, "widths": (8, 12, 16), "mask_cells": (4, 16), "codebook_items": 16}
 SWITCHES = {
     "no iterations": {"iterations": 0},
     "many iterations": {"iterations": 5},

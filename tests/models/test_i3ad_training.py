@@ -17,7 +17,7 @@ from tests.models.training_contract import TrainingContract
 class TestTraining(TrainingContract):
     model = I3ad
     small = SMALL
-    able: ClassVar = {"image_size": 96, "mask_cells": (4, 16), "grid_cell": 8}
+    able: ClassVar = {"image_size": 96, "mask_cells": (4, 16), "grid_cell": 8, "codebook_items": 100}
 
 
 def test_the_signal_to_noise_ratio_is_logged_and_the_turns_are_drawn(demo_root: Path, tmp_path: Path) -> None:

@@ -16,16 +16,16 @@ COARSE = 16  # pixels of the side of a cell of the illumination: larger than sma
 FAR = 3  # such cells on each side whose colours the illumination of a hidden cell is taken from
 
 
-DOUBTS = 2
 LEVELS = 3
+DOUBT = -3.0  # logarithm of an error of .05, to begin with
 
 
 class Filled(NamedTuple):
     """What the network says of every place, hidden or not."""
 
     image: Tensor  # (B, 3, H, W)
-    features: Tensor  # (B, D, H/8, W/8): features of the frozen backbone that it expects there
-    doubt: Tensor  # (B, 2, H/8, W/8): logarithm of the error it expects of its features and of its colours, if hidden
+    guess: Tensor  # (B, N, H/8, W/8): logits of the cluster of normal features that it expects there
+    doubt: Tensor  # (B, 1, H/8, W/8): logarithm of the error that it expects of its colours
 
 
 class GatedBlock(nn.Module):
@@ -52,13 +52,13 @@ class Inpainting(nn.Module):
 
     Args:
         widths: Channels at strides 4, 8 and 16.
-        features: Channels of the features it predicts.
+        items: Clusters of normal features, of which it guesses one for every cell.
         skips: Connect layers of one stride; without, all goes through the coarsest layer (ablation).
         dilations: Of the convolutions at stride 16, which look far.
     """
 
     def __init__(
-        self, widths: Sequence[int], features: int, skips: bool = True, dilations: Sequence[int] = (1, 2, 4)
+        self, widths: Sequence[int], items: int, skips: bool = True, dilations: Sequence[int] = (1, 2, 4)
     ) -> None:
         super().__init__()
         check("Widths", tuple(widths), len(widths) == LEVELS and min(widths) > 0, "three numbers of channels")
@@ -72,7 +72,7 @@ class Inpainting(nn.Module):
         )
         self.up_to_middle = GatedBlock(coarse + middle, middle)
         self.up_to_fine = GatedBlock(middle + fine, fine)
-        self.to_features = nn.Conv2d(middle, features + DOUBTS, 1)
+        self.to_guess = nn.Conv2d(middle, items + 1, 1)
         self.to_image = quiet(shuffle_block(fine, 3, CELL))
 
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:
@@ -91,8 +91,15 @@ class Inpainting(nn.Module):
         middle = self.middle(fine)
         filled = self.up_to_middle(torch.cat([twice(self.coarse(middle)), self.skips * middle], 1))
         detail = self.to_image(self.up_to_fine(torch.cat([twice(filled), self.skips * fine], 1)))
-        expected = self.to_features(filled)
-        return Filled(illumination(visible, mask) + detail, expected[:, :-DOUBTS], expected[:, -DOUBTS:])
+        expected = self.to_guess(filled)
+        return Filled(illumination(visible, mask) + detail, expected[:, :-1], expected[:, -1:])
+
+    @torch.no_grad()
+    def expect(self, frequency: Tensor) -> None:
+        """Begin with the frequency (N,) of the clusters as guess: what is seen is added by training."""
+        weight, bias = self.to_guess.parameters()
+        weight.mul_(0.3)
+        bias.copy_(torch.cat([frequency.log(), bias.new_tensor([DOUBT])]))
 
 
 def illumination(visible: Tensor, mask: Tensor) -> Tensor:
@@ -112,3 +119,8 @@ def illumination(visible: Tensor, mask: Tensor) -> Tensor:
 def twice(features: Tensor) -> Tensor:
     """Double the resolution of features (B, C, H, W)."""
     return F.interpolate(features, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+def colour_error(image: Tensor, other: Tensor) -> Tensor:
+    """Return the L1 difference of images (B, 3, H, W), the mean of every cell of the guess (B, 1, H/8, W/8)."""
+    return F.avg_pool2d((image - other).abs().mean(1, keepdim=True), 2 * CELL)

@@ -8,6 +8,7 @@ from anomalib.models import AnomalibModule
 from anomalib.visualization import Visualizer
 from torch import Tensor, nn
 
+from anomalib_stc.components.codebook import Codebook
 from anomalib_stc.components.discriminator import PatchDiscriminator
 from anomalib_stc.components.features import texture_features
 from anomalib_stc.components.masks import TrainingMasks
@@ -32,6 +33,8 @@ class I3ad(ReconstructionModule, AnomalibModule):  # type: ignore[misc] # anomal
         colour: Weight of the mean colour of every cell beside those features; 0 for none.
         inpainting: Fill hidden pixels; otherwise a plain autoencoder of the same size (ablation, no iterations).
         widths: Channels of the network at strides 4, 8 and 16.
+        codebook_items: Clusters of normal features, of which the network guesses one for every cell.
+        codebook_sharpness: The higher, the less the guess counts beside the nearest cluster.
         mask_area: Least and largest share of the image that training hides.
         mask_cells: Least and largest side of the cells that training hides, in pixels.
         grid_masks: Complementary masks of the first turn.
@@ -46,11 +49,12 @@ class I3ad(ReconstructionModule, AnomalibModule):  # type: ignore[misc] # anomal
         masked_loss: Weight of the L1 loss of hidden pixels.
         unmasked_loss: Weight of the L1 loss of visible pixels.
         similarity_loss: Weight of (1 - SSIM) / 2 of the inpainted image.
-        feature_loss: Weight of the distance of expected and true features.
+        feature_loss: Weight of how unlikely the image's features are under the network's guess.
+        doubt_loss: Weight of the likelihood of the colours' error, which teaches the network to expect it.
         adversarial_loss: Weight of the hinge loss of a patch discriminator; 0 for no discriminator.
         similarity_score: Weight of (1 - SSIM) / 2 in the map.
-        feature_score: Weight of the angle of expected and true features in the map.
-        colour_score: Weight of the L1 residual in the map.
+        feature_score: Weight of how unlikely features are in the map.
+        colour_score: Weight of the L1 residual, over the error that the network expects, in the map.
         smoothing: Width of the Gaussian on the map, in pixels.
         image_score: Image score from the map: ``max``, ``top`` (mean of the highest hundredth), or ``mean`` for diffuse
             anomalies.
@@ -80,6 +84,8 @@ class I3ad(ReconstructionModule, AnomalibModule):  # type: ignore[misc] # anomal
         colour: float = 1.0,
         inpainting: bool = True,
         widths: tuple[int, int, int] = (32, 64, 96),
+        codebook_items: int = 200,
+        codebook_sharpness: float = 40.0,
         mask_area: tuple[float, float] = (0.1, 0.6),
         mask_cells: tuple[int, int] = (8, 32),
         grid_masks: int = 3,
@@ -94,6 +100,7 @@ class I3ad(ReconstructionModule, AnomalibModule):  # type: ignore[misc] # anomal
         unmasked_loss: float = 0.1,
         similarity_loss: float = 0.5,
         feature_loss: float = 1.0,
+        doubt_loss: float = 0.1,
         adversarial_loss: float = 0.05,
         similarity_score: float = 0.0,
         feature_score: float = 4.0,
@@ -104,7 +111,7 @@ class I3ad(ReconstructionModule, AnomalibModule):  # type: ignore[misc] # anomal
         learning_rate: float = 2e-3,
         discriminator_ratio: float = 0.1,
         weight_decay: float = 0.0,
-        train_images: int = 1280,
+        train_images: int = 800,
         holdout: float = 0.1,
         normal_quantile: float = 0.99,
         pre_processor: nn.Module | bool = True,
@@ -117,10 +124,12 @@ class I3ad(ReconstructionModule, AnomalibModule):  # type: ignore[misc] # anomal
         super().__init__(pre_processor, post_processor, evaluator, visualizer)
         self.training_masks = TrainingMasks(mask_area, mask_cells)
         features = texture_features(backbone, colour)
+        codebook = Codebook(codebook_items, features.channels, codebook_sharpness)
         score = {"similarity": similarity_score, "feature": feature_score, "colour": colour_score}
         self.model = I3adModel(
             features,
-            Inpainting(widths, features.channels, skips=inpainting),
+            codebook,
+            Inpainting(widths, codebook_items, skips=inpainting),
             AdaptiveMask(mask_quantile, mask_dilation, mask_cap),
             AnomalyScore(score, smoothing, image_score),
             iterations=iterations,
@@ -134,6 +143,7 @@ class I3ad(ReconstructionModule, AnomalibModule):  # type: ignore[misc] # anomal
                 "unmasked": unmasked_loss,
                 "similarity": similarity_loss,
                 "feature": feature_loss,
+                "doubt": doubt_loss,
                 "adversarial": adversarial_loss,
             },
             PatchDiscriminator(bias=False) if adversarial_loss else None,
@@ -143,13 +153,19 @@ class I3ad(ReconstructionModule, AnomalibModule):  # type: ignore[misc] # anomal
 
     def losses(self, image: Tensor) -> dict[str, Tensor]:
         """Return the weighted losses of images (B, 3, H, W), parts of them hidden, by name."""
+        everything = torch.ones_like(image[:, :1])
+        plain = self.model.grid[0] == 0  # an autoencoder sees everything, and is asked for everything
+        mask = everything if plain else self.training_masks(image)
+        filled = self.model.inpaint.fill(image, 0 * everything if plain else mask)
         with torch.no_grad():
             features = self.model.features(image)
-        if self.model.grid[0] == 0:  # an autoencoder sees everything, and is asked for everything
-            everything = torch.ones_like(image[:, :1])
-            return self.loss(image, everything, self.model.inpaint.fill(image, 0 * everything), features)
-        mask = self.training_masks(image)
-        return self.loss(image, mask, self.model.inpaint.fill(image, mask), features)
+        return self.loss(image, mask, filled, self.model.codebook(filled.guess, features))
+
+    def prepare(self, images: list[Tensor]) -> None:
+        """Find the clusters of normal images, batches (B, 3, H, W), and how often each occurs."""
+        with torch.no_grad():
+            self.model.codebook.fill([self.model.features(batch) for batch in images])
+        self.model.inpaint.expect(self.model.codebook.frequency)
 
     def pictures(self, output: Turns) -> dict[str, Tensor]:
         """Return the last image, and every turn's mask, image and map."""

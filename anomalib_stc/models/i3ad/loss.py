@@ -10,16 +10,17 @@ from anomalib_stc.components.discriminator import PatchDiscriminator, hinge_loss
 from anomalib_stc.components.similarity import dissimilarity
 from anomalib_stc.components.window import random_window
 from anomalib_stc.models.i3ad.adaptive_mask import CELL
-from anomalib_stc.models.i3ad.inpainting import Filled
+from anomalib_stc.models.i3ad.inpainting import Filled, colour_error
 
-VISIBLE = 0.1  # weight of features at visible places beside hidden ones
+VISIBLE = 0.1  # weight of cells that are seen, beside hidden ones
 
 
 class I3adLoss(nn.Module):
     """Terms of the generator and of the discriminator, ready to be summed and sent back in one pass.
 
     Args:
-        weights: Weight of ``masked``, ``unmasked``, ``similarity``, ``feature`` and ``adversarial``; zero switches off.
+        weights: Weight of ``masked``, ``unmasked``, ``similarity``, ``feature``, ``doubt`` and ``adversarial``; zero
+            switches off.
         discriminator: The discriminator, or ``None`` without adversarial loss.
     """
 
@@ -28,7 +29,7 @@ class I3adLoss(nn.Module):
         self.weights = dict(weights)
         self.discriminator = discriminator
 
-    def forward(self, image: Tensor, mask: Tensor, filled: Filled, features: Tensor) -> dict[str, Tensor]:
+    def forward(self, image: Tensor, mask: Tensor, filled: Filled, unlikely: Tensor) -> dict[str, Tensor]:
         """Return the weighted terms by name; those with weight zero are neither computed nor returned.
 
         Structural similarity and adversarial loss look at one random window of half the side of the composite.
@@ -37,7 +38,7 @@ class I3adLoss(nn.Module):
             image: Normal images (B, 3, H, W) in [0, 1].
             mask: What was hidden (B, 1, H, W), 1 there.
             filled: What the network said of every place.
-            features: Features of the images (B, D, H/8, W/8).
+            unlikely: How unlikely the features of every cell are under the network's guess (B, 1, H/8, W/8).
         """
         composite = torch.where(mask > 0, filled.image, image)
         original, rebuilt = random_window(image, composite)
@@ -46,7 +47,8 @@ class I3adLoss(nn.Module):
             "masked": lambda: weighted_l1(filled.image, image, mask),
             "unmasked": lambda: weighted_l1(filled.image, image, 1 - mask),
             "similarity": lambda: dissimilarity(original, rebuilt).mean(),
-            "feature": lambda: relative_error(filled.features, features, VISIBLE + (1 - VISIBLE) * cells),
+            "feature": lambda: weighted_mean(unlikely, VISIBLE + (1 - VISIBLE) * cells),
+            "doubt": lambda: weighted_mean(laplace(colour_error(image, filled.image).detach(), filled.doubt), cells),
         }
         wanted = {name: self.weights[name] * term() for name, term in terms.items() if self.weights[name]}
         return wanted | hinge_losses(self.discriminator, self.weights["adversarial"], original, rebuilt)
@@ -57,6 +59,11 @@ def weighted_l1(image: Tensor, other: Tensor, weight: Tensor) -> Tensor:
     return ((image - other).abs() * weight).sum() / (weight.sum() * image.shape[1]).clamp(min=1e-6)
 
 
-def relative_error(texture: Tensor, features: Tensor, weight: Tensor) -> Tensor:
-    """Return the squared distance of features (B, D, h, w), relative to their own length, weighted (B, 1, h, w)."""
-    return ((texture - features).square() * weight).sum() / (features.square() * weight).sum()
+def weighted_mean(values: Tensor, weight: Tensor) -> Tensor:
+    """Return the mean of maps (B, 1, h, w), weighted by others of that shape."""
+    return (values * weight).sum() / weight.sum().clamp(min=1e-6)
+
+
+def laplace(error: Tensor, doubt: Tensor) -> Tensor:
+    """Return the negative log likelihood of errors under a Laplace distribution of scale exp(doubt), constant left."""
+    return (error + 1e-3) * (-doubt).exp() + doubt

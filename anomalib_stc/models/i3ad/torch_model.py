@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from anomalib_stc.components.choice import check, check_known
-from anomalib_stc.components.correspondence import angle
+from anomalib_stc.components.codebook import Codebook
 from anomalib_stc.components.features import TextureFeatures
 from anomalib_stc.components.image_size import check_size
 from anomalib_stc.components.masks import complementary
@@ -15,9 +15,10 @@ from anomalib_stc.components.scored_model import ScoredModel
 from anomalib_stc.components.scoring import AnomalyScore
 from anomalib_stc.components.similarity import dissimilarity
 from anomalib_stc.models.i3ad.adaptive_mask import CELL, AdaptiveMask
-from anomalib_stc.models.i3ad.inpainting import Filled, Inpainting
+from anomalib_stc.models.i3ad.inpainting import Filled, Inpainting, colour_error
 
-MASKED_BY: Final = {"pixels": ("similarity",), "features": ("similarity", "feature"), "l1": ("colour",)}
+MASKED_BY: Final = {"pixels": ("similarity",), "features": ("similarity", "feature"), "l1": ("l1",)}
+FLOOR: Final = 0.02  # added to expected errors of colours in [0, 1]: what is black has none
 ITERATIONS: Final = "0 or more, and 0 without inpainting"
 AGGREGATIONS: Final = ("last", "mean", "mean_first")
 
@@ -45,11 +46,13 @@ class I3adModel(ScoredModel):
     """Inpainting by complementary masks first, then by what the residual of the turn before calls anomalous.
 
     Args:
-        features: Frozen features, of which the network predicts those of hidden places.
+        features: Frozen features.
+        codebook: Clusters of these, of which the network guesses one for every cell.
         inpaint: The network.
         mask: From a residual to the next mask.
         score: From residuals to map and score. Its terms are ``similarity`` (1 - SSIM of the pixels), ``feature``
-            (1 - cosine of expected and true features) and ``colour`` (L1).
+            (how unlikely the image's features are under the network's guess) and ``colour`` (L1 over the error that
+            the network expects).
         iterations: Turns after the first one.
         grid: Number of complementary masks of the first turn and the side of their cells in pixels; no masks, for a
             network that rebuilds what it sees (ablation).
@@ -65,6 +68,7 @@ class I3adModel(ScoredModel):
     def __init__(
         self,
         features: TextureFeatures,
+        codebook: Codebook,
         inpaint: Inpainting,
         mask: AdaptiveMask,
         score: AnomalyScore,
@@ -81,6 +85,7 @@ class I3adModel(ScoredModel):
         check("Grid masks", grid[0], grid[0] == 0 or grid[0] > 1, "two or more")
         check("Grid cell", grid[1], grid[1] > 0 and grid[1] % CELL == 0, f"a multiple of {CELL} pixels")
         self.features = features
+        self.codebook = codebook
         self.inpaint = inpaint
         self.mask = mask
         self.score = score
@@ -106,7 +111,7 @@ class I3adModel(ScoredModel):
         everything = torch.ones_like(image[:, :1])
         if count == 0:
             return self.turn(image, features, everything, self.inpaint.fill(image, torch.zeros_like(everything)))
-        masks = complementary(*image.shape[-2:], count, cell).to(image)[:, None]  # (n, 1, 1, H, W)
+        masks = complementary(image.shape[-2], image.shape[-1], count, cell).to(image)[:, None]  # (n, 1, 1, H, W)
         every = masks * everything  # (n, B, 1, H, W)
         filled = self.inpaint.fill((image * torch.ones_like(masks)).flatten(0, 1), every.flatten(0, 1))
         scales = (masks, masks[..., ::CELL, ::CELL], masks[..., ::CELL, ::CELL])
@@ -120,8 +125,9 @@ class I3adModel(ScoredModel):
         seen = composite.clamp(0, 1)
         terms = {
             "similarity": lambda: dissimilarity(image, seen),
-            "feature": lambda: angle(filled.features, features) * mask[..., ::CELL, ::CELL],
-            "colour": lambda: (image - seen).abs().mean(1, keepdim=True),
+            "feature": lambda: self.codebook(filled.guess, features) * mask[..., ::CELL, ::CELL],
+            "colour": lambda: colour_error(image, seen) / (filled.doubt.exp() + FLOOR),
+            "l1": lambda: (image - seen).abs().mean(1, keepdim=True),
         }
         return Turn(mask, composite, {name: term() for name, term in terms.items() if name in wanted})
 
