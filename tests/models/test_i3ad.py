@@ -121,10 +121,21 @@ def test_the_residual_of_one_turn_masks_the_next() -> None:
         assert hidden.mean() <= 0.5
 
 
-@pytest.mark.parametrize(("name", "expected"), [("last", 3.0), ("mean", 2.0), ("mean_first", 3.0)])
-def test_aggregation(name: str, expected: float) -> None:
+@pytest.mark.parametrize(
+    ("name", "hidden", "visible"),
+    [("last", 4.0, 0.0), ("mean", 3.0, 0.5), ("mean_first", 5.0, 1.5), ("mean_kept", 3.0, 1.0)],
+)
+def test_aggregation(name: str, hidden: float, visible: float) -> None:
+    """Residuals 2, 4 where the second turn hid; 1, 0 where it did not."""
     model = build(aggregation=name).model
-    assert model.aggregate([torch.tensor([value]) for value in (1.0, 2.0, 3.0)]).item() == expected
+    mask = torch.zeros(1, 1, 16, 16)
+    mask[..., :8] = 1
+    residuals = torch.tensor([[2.0, 1.0], [4.0, 0.0]]).reshape(2, 1, 1, 1, 2).expand(-1, -1, -1, 2, -1)
+    turns = [
+        Turn(shown, mask, {"feature": r}) for shown, r in zip((torch.ones_like(mask), mask), residuals, strict=True)
+    ]
+    result = model.aggregate(turns, "feature")
+    assert torch.equal(result, torch.tensor([hidden, visible]).expand(1, 1, 2, 2))
 
 
 @torch.no_grad()

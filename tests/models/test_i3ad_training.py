@@ -21,7 +21,7 @@ class TestTraining(TrainingContract):
 
 
 def test_the_signal_to_noise_ratio_is_logged_and_the_turns_are_drawn(demo_root: Path, tmp_path: Path) -> None:
-    model = I3ad(**SMALL, log_snr=True)
+    model = I3ad(**SMALL, log_snr=True, iterations=2)
     data = TextureDemo(root=demo_root, crop_size=70)
     engine = Engine(default_root_dir=tmp_path, max_epochs=1, **QUIET)
     engine.fit(model, datamodule=data)

@@ -45,7 +45,8 @@ class I3ad(ReconstructionModule, AnomalibModule):  # type: ignore[misc] # anomal
         mask_quantile: Share of the cells of held-out normal images that stays visible.
         mask_dilation: Cells of 8 pixels that are hidden around a suspicious one.
         mask_cap: Largest share of the image that is hidden.
-        aggregation: Residual from those of all turns: ``last``, ``mean`` or ``mean_first`` (mean plus first).
+        aggregation: Residual from those of all turns: ``last``, ``mean``, ``mean_first`` (mean plus first), or
+            ``mean_kept`` (mean, where a place that a turn did not hide counts as before, not as zero).
         masked_loss: Weight of the L1 loss of hidden pixels.
         unmasked_loss: Weight of the L1 loss of visible pixels.
         similarity_loss: Weight of (1 - SSIM) / 2 of the inpainted image.
@@ -89,13 +90,13 @@ class I3ad(ReconstructionModule, AnomalibModule):  # type: ignore[misc] # anomal
         mask_area: tuple[float, float] = (0.1, 0.6),
         mask_cells: tuple[int, int] = (8, 32),
         grid_masks: int = 3,
-        grid_cell: int = 16,
-        iterations: int = 2,
+        grid_cell: int = 32,
+        iterations: int = 1,
         masked_by: str = "features",
         mask_quantile: float = 0.97,
         mask_dilation: int = 1,
         mask_cap: float = 0.5,
-        aggregation: str = "mean_first",
+        aggregation: str = "mean_kept",
         masked_loss: float = 1.0,
         unmasked_loss: float = 0.1,
         similarity_loss: float = 0.5,

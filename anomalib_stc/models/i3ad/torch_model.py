@@ -20,7 +20,7 @@ from anomalib_stc.models.i3ad.inpainting import Filled, Inpainting, colour_error
 MASKED_BY: Final = {"pixels": ("similarity",), "features": ("similarity", "feature"), "l1": ("l1",)}
 FLOOR: Final = 0.02  # added to expected errors of colours in [0, 1]: what is black has none
 ITERATIONS: Final = "0 or more, and 0 without inpainting"
-AGGREGATIONS: Final = ("last", "mean", "mean_first")
+AGGREGATIONS: Final = ("last", "mean", "mean_first", "mean_kept")
 
 
 class Turn(NamedTuple):
@@ -58,8 +58,9 @@ class I3adModel(ScoredModel):
             network that rebuilds what it sees (ablation).
         masked_by: Residual that makes the next mask: structural similarity of ``pixels``, or also of ``features``;
             ``l1`` for ablation.
-        aggregation: Residual of an image from those of its turns: ``last``, ``mean`` or ``mean_first`` (their mean and
-            the first one's).
+        aggregation: Residual of an image from those of its turns: ``last``, ``mean``, ``mean_first`` (their mean and
+            the first one's), or ``mean_kept`` (their mean, where a place that a turn did not hide counts as before; in
+            the others it counts as zero).
 
     Raises:
         ValueError: If an argument is unknown or out of range.
@@ -134,14 +135,17 @@ class I3adModel(ScoredModel):
     def residuals(self, image: Tensor, output: Turns) -> dict[str, Tensor]:
         """Return every term of the score as a map (B, 1, h, w), aggregated over the turns, not calibrated."""
         del image
-        return {name: self.aggregate([turn.residuals[name] for turn in output.turns]) for name in self.score.weights}
+        return {name: self.aggregate(output.turns, name) for name in self.score.weights}
 
-    def aggregate(self, residuals: Sequence[Tensor]) -> Tensor:
-        """Return one residual from those of all turns."""
+    def aggregate(self, turns: Sequence[Turn], name: str) -> Tensor:
+        """Return one residual of a term (B, 1, h, w) from those of all turns."""
+        residuals = [turn.residuals[name] for turn in turns]
         if self.aggregation == "last":
             return residuals[-1]
-        mean = torch.stack(list(residuals)).mean(0)
-        return mean if self.aggregation == "mean" else mean + residuals[0]
+        if self.aggregation == "mean_kept":
+            residuals = kept(residuals, [turn.mask for turn in turns])
+        mean = torch.stack(residuals).mean(0)
+        return mean + residuals[0] if self.aggregation == "mean_first" else mean
 
     def fit_thresholds(self, images: Iterator[Tensor]) -> None:
         """Set scale and threshold of the mask from the first turn of held-out normal images, batches (B, 3, H, W)."""
@@ -151,3 +155,12 @@ class I3adModel(ScoredModel):
         total = {name: torch.stack([residuals[name].mean((1, 2, 3)).sum() for residuals, _ in first]) for name in names}
         self.suspicion.calibrate({name: part.sum() / count for name, part in total.items()})
         self.mask.calibrate([self.suspicion.combine(residuals, size) for residuals, size in first])
+
+
+def kept(residuals: Sequence[Tensor], masks: Sequence[Tensor]) -> list[Tensor]:
+    """Return residuals (B, 1, h, w) in which a place that a turn did not hide has that of the turn before."""
+    result = [residuals[0]]
+    for residual, mask in zip(residuals[1:], masks[1:], strict=True):
+        step = mask.shape[-1] // residual.shape[-1]
+        result.append(torch.where(mask[..., ::step, ::step] > 0, residual, result[-1]))
+    return result
