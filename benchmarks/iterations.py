@@ -1,0 +1,171 @@
+"""I3AD's claims: what its turns are good for, against what mask, and against an autoencoder of the same size.
+
+``python -m benchmarks.iterations --data-root R --categories C1 C2`` trains one inpainting network and one autoencoder a
+category and seed; all other arms are the same network, asked in another way.
+"""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final, NamedTuple
+
+import pandas as pd
+import torch
+from anomalib.engine import Engine
+from anomalib.metrics import AUPRO, AUROC
+from lightning.pytorch import seed_everything
+from torch import Tensor
+
+from anomalib_stc.components.holdout import plain_loader
+from anomalib_stc.components.scoring import resize
+from anomalib_stc.components.similarity import dissimilarity
+from anomalib_stc.models import I3ad
+from anomalib_stc.models.i3ad.torch_model import Turn
+from benchmarks.images import datamodule, hold_out
+from benchmarks.measures import FIELDS, measured
+from benchmarks.results import write_atomically
+
+MASKS: Final = {"features": (0, 1, 2, 4, 8), "pixels": (1, 4), "l1": (1, 4)}  # residual of the mask: numbers of turns
+AGGREGATIONS: Final = ("last", "mean", "mean_first")  # beside the default, of the first kind of mask, after as many:
+TURNS: Final = 4
+
+
+class Images(NamedTuple):
+    """Some images of one set."""
+
+    image: Tensor  # (N, 3, H, W)
+    truth: Tensor  # (N, 1, H, W) bool, defect pixels
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Train, ask, print the table and write it."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.iterations", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument(
+        "--data-root", required=True, help="folder that holds a folder for every category, MVTec AD layout"
+    )
+    parser.add_argument("--categories", nargs="+", required=True, help="folders under the root")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
+    parser.add_argument("--image-size", type=int, default=256, help="side in pixels")
+    parser.add_argument("--train-images", type=int, default=400, help="images to show in every training")
+    parser.add_argument("--output", type=Path, default=Path("results/iterations.csv"), help="table (%(default)s)")
+    options = parser.parse_args(arguments)
+    table = pd.DataFrame(rows(options)).round(5)
+    write_atomically(options.output, table.to_csv(index=False))
+    print(table.drop(columns="seed").groupby(["set", "arm", "turns"], sort=False).mean().round(3).to_string())
+
+
+def rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Yield a row for every category, seed, arm and number of turns."""
+    for category in options.categories:
+        for seed in options.seeds:
+            named = {"set": category, "seed": seed}
+            model, held_out, test = trained(options, category, seed, inpainting=True)
+            for row in asked(options, model, held_out, test):
+                yield named | row
+            model, held_out, test = trained(options, category, seed, inpainting=False, iterations=0)
+            turns = turns_of(model, held_out.image), turns_of(model, test.image)
+            yield named | {"arm": "autoencoder", "turns": 0} | figures(model, *turns, test)
+
+
+def trained(options: argparse.Namespace, category: str, seed: int, **arguments: Any) -> tuple[I3ad, Images, Images]:
+    """Return a model, the normal images that were kept from it, and the test images."""
+    seed_everything(seed, workers=True)
+    data = {"root": options.data_root, "layout": "mvtec", "num_workers": 0}
+    module = datamodule(data, category, 8)
+    held_out = hold_out(module, 0.1)
+    model = build(options, train_images=options.train_images, **arguments)
+    with TemporaryDirectory() as folder:
+        engine = Engine(default_root_dir=folder, logger=False, limit_val_batches=0, enable_progress_bar=False)
+        engine.fit(model, datamodule=module)
+    return model.eval(), images_of(model, held_out), images_of(model, module.test_data)
+
+
+def build(options: argparse.Namespace, **arguments: Any) -> I3ad:
+    """Return a model at the wanted size."""
+    return I3ad(image_size=options.image_size, visualizer=False, **arguments)
+
+
+def images_of(model: Any, dataset: Any) -> Images:
+    """Return the images of a data set as the model sees them, and where their defects are."""
+    batches = list(plain_loader(dataset, model.pre_processor.transform, 8))
+    image = torch.cat([batch.image for batch in batches])
+    none = torch.zeros(len(image), 1, *image.shape[-2:], dtype=torch.bool)
+    if batches[0].gt_mask is None:
+        return Images(image, none)
+    truth = torch.cat([batch.gt_mask for batch in batches]).reshape(len(image), 1, *batches[0].gt_mask.shape[-2:])
+    return Images(image, resize(truth.float(), image.shape[-2:]) > 0.5)
+
+
+def asked(options: argparse.Namespace, model: I3ad, held_out: Images, test: Images) -> Iterator[dict[str, Any]]:
+    """Yield the rows of all that needs no further training."""
+    weights = {name: value for name, value in model.state_dict().items() if "suspicion" not in name}
+    for number, (masked_by, counts) in enumerate(MASKS.items()):
+        other: Any = build(options, masked_by=masked_by, iterations=max(counts)).eval()
+        other.load_state_dict(weights, strict=False)
+        other.model.fit_thresholds(iter(held_out.image.split(8)))
+        normal, found = turns_of(other, held_out.image), turns_of(other, test.image)
+        for count in counts:
+            shown = figures(other, normal[: count + 1], found[: count + 1], test)
+            yield {"arm": masked_by, "turns": count} | shown
+        for aggregation in AGGREGATIONS if number == 0 else ():
+            other.model.aggregation = aggregation
+            shown = figures(other, normal[: TURNS + 1], found[: TURNS + 1], test)
+            yield {"arm": f"{masked_by}, {aggregation}", "turns": TURNS} | shown
+
+
+@torch.no_grad()
+def turns_of(model: Any, image: Tensor) -> list[Turn]:
+    """Return all turns of images (N, 3, H, W)."""
+    batches = [model.model.infer(batch).turns for batch in image.split(8)]
+    return [
+        Turn(
+            torch.cat([turn.mask for turn in turns]),
+            torch.cat([turn.image for turn in turns]).clamp(0, 1),
+            {name: torch.cat([turn.residuals[name] for turn in turns]) for name in turns[0].residuals},
+        )
+        for turns in zip(*batches, strict=True)
+    ]
+
+
+@torch.no_grad()
+def figures(model: Any, normal: list[Turn], found: list[Turn], test: Images) -> dict[str, float]:
+    """Return accuracy, and of the last turn hidden share, signal-to-noise ratio and PSNR of the normal area.
+
+    Args:
+        model: Whose score is calibrated here.
+        normal: Turns of held-out normal images.
+        found: Turns of the test images.
+        test: The test images.
+    """
+    network = model.model
+    size = test.image.shape[-2:]
+    aggregated = [{name: network.aggregate(turns, name) for name in network.score.weights} for turns in (normal, found)]
+    network.score.calibrate({name: residual.mean() for name, residual in aggregated[0].items()})
+    anomaly_map, score = network.score(aggregated[1], size)
+    truth, defective = test.truth[:, 0].numpy(), test.truth.flatten(1).any(1).numpy()
+    last = found[-1].image
+    ratio = signal_to_noise(dissimilarity(test.image, last), test.truth)
+    error = (test.image - last).square().mean(1, keepdim=True)[~test.truth].mean()
+    return {
+        "image_auroc": measured(AUROC(FIELDS), score.double().numpy() / float(score.max()), defective),
+        "aupro": measured(
+            AUPRO(fields=FIELDS, fpr_limit=0.3), anomaly_map[:, 0].numpy() / float(anomaly_map.max()), truth
+        ),
+        "snr": ratio,
+        "psnr_normal": float(-10 * error.log10()),
+        "hidden": float(found[-1].mask.mean()),
+    }
+
+
+def signal_to_noise(residual: Tensor, truth: Tensor) -> float:
+    """Return the mean residual inside over that outside of the defects, of images with one (N, 1, H, W)."""
+    seen = truth.flatten(1).any(1)
+    residual, truth = residual[seen], truth[seen]
+    return float(residual[truth].mean() / residual[~truth].mean())
+
+
+if __name__ == "__main__":
+    main()

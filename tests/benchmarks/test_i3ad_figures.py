@@ -1,0 +1,40 @@
+"""The program that measures I3AD's own claims runs, and says what it should of a small set."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from anomalib_stc.data.demo_set import Recipe, write_demo_set
+from benchmarks import iterations
+
+
+def test_a_table_of_all_arms(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_demo_set(tmp_path, Recipe("gravel", 64, 0))
+    for image in folder.rglob("*.png"):
+        if int(image.stem) >= (20 if "train" in image.parts else 4):
+            image.unlink()
+    where = ["--data-root", str(folder.parent), "--categories", folder.name, "--output", str(tmp_path / "t.csv")]
+    iterations.main([*where, "--seeds", "0", "--image-size", "64", "--train-images", "16"])
+    table = pd.read_csv(tmp_path / "t.csv").set_index(["arm", "turns"])
+    assert list(table.index) == [
+        *[("features", turns) for turns in (0, 1, 2, 4, 8)],
+        *[(f"features, {name}", 4) for name in ("last", "mean", "mean_first")],
+        *[(mask, turns) for mask in ("pixels", "l1") for turns in (1, 4)],
+        ("autoencoder", 0),
+    ]
+    measures = table[["image_auroc", "aupro", "snr", "psnr_normal"]]
+    assert measures.notna().all(axis=None)
+    assert table.loc[[("features", 0), ("autoencoder", 0)], "hidden"].tolist() == [1, 1]
+    assert (table["hidden"].drop([("features", 0), ("autoencoder", 0)]) <= 0.5).all()
+    assert table.loc[("features", 4), "psnr_normal"] > table.loc[("features", 0), "psnr_normal"]
+    assert "aupro" in capsys.readouterr().out
+
+
+def test_signal_to_noise_by_hand() -> None:
+    truth = torch.zeros(2, 1, 4, 4, dtype=torch.bool)
+    truth[0, :, :2] = True
+    residual = torch.where(truth, 3.0, 1.5)
+    residual[1] = 100  # without a defect it does not count
+    assert iterations.signal_to_noise(residual, truth) == pytest.approx(2)
