@@ -112,7 +112,7 @@ class I3ad(ReconstructionModule, AnomalibModule):  # type: ignore[misc] # anomal
         learning_rate: float = 2e-3,
         discriminator_ratio: float = 0.1,
         weight_decay: float = 0.0,
-        train_images: int = 800,
+        train_images: int = 600,
         holdout: float = 0.1,
         normal_quantile: float = 0.99,
         pre_processor: nn.Module | bool = True,
