@@ -132,7 +132,7 @@ def turns_of(model: Any, image: Tensor) -> list[Turn]:
 
 @torch.no_grad()
 def figures(model: Any, normal: list[Turn], found: list[Turn], test: Images) -> dict[str, float]:
-    """Return accuracy, and of the last turn hidden share, signal-to-noise ratio and PSNR of the normal area.
+    """Return accuracy, and of the last turn signal-to-noise ratio, PSNR of the normal area, and the mask.
 
     Args:
         model: Whose score is calibrated here.
@@ -157,7 +157,15 @@ def figures(model: Any, normal: list[Turn], found: list[Turn], test: Images) -> 
         "snr": ratio,
         "psnr_normal": float(-10 * error.log10()),
         "hidden": float(found[-1].mask.mean()),
+        "settled": settled(found),
     }
+
+
+def settled(turns: list[Turn]) -> float:
+    """Return the share of images whose last mask is the one before: all further turns would repeat the last."""
+    if len(turns) == 1:
+        return 0.0
+    return float((turns[-1].mask == turns[-2].mask).flatten(1).all(1).float().mean())
 
 
 def signal_to_noise(residual: Tensor, truth: Tensor) -> float:

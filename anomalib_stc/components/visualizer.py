@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import torch
 from anomalib.data import ImageBatch, ImageItem, NumpyImageBatch, NumpyImageItem
 from anomalib.utils.path import generate_output_filename
 from anomalib.visualization import ImageVisualizer
@@ -85,8 +86,8 @@ class ReconstructionVisualizer(ImageVisualizer):
         drawn = [panel for panel in panels if panel is not None]
         turns = getattr(item, "turns", None) if "turns" in self.fields else None
         rows = [drawn] if drawn else []
-        if isinstance(turns, Tensor) and item.image is not None:
-            rows += [self._turn(item.image, turn, number) for number, turn in enumerate(turns)]
+        if turns is not None:
+            rows += [self._turn(item.image, turn, number) for number, turn in enumerate(torch.as_tensor(turns))]
         width = max((len(row) for row in rows), default=0)
         blank = Image.new("RGB", self.field_size, "white")
         padded = [panel for row in rows for panel in row + [blank] * (width - len(row))]

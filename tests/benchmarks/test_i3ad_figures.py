@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from anomalib_stc.data.demo_set import Recipe, write_demo_set
+from anomalib_stc.models.i3ad.torch_model import Turn
 from benchmarks import iterations
 
 
@@ -38,3 +39,10 @@ def test_signal_to_noise_by_hand() -> None:
     residual = torch.where(truth, 3.0, 1.5)
     residual[1] = 100  # without a defect it does not count
     assert iterations.signal_to_noise(residual, truth) == pytest.approx(2)
+
+
+def test_images_whose_mask_stays_are_settled() -> None:
+    masks = [torch.zeros(2, 1, 4, 4), torch.tensor([0.0, 1.0])[:, None, None, None].expand(2, 1, 4, 4)]
+    turns = [Turn(mask, mask, {}) for mask in masks]
+    assert iterations.settled(turns[:1]) == 0
+    assert iterations.settled(turns) == 0.5

@@ -80,6 +80,30 @@ def test_items_hold_their_reconstruction() -> None:
         assert torch.equal(item.reconstruction, value)
 
 
+def with_turns(count: int) -> ImageBatch:
+    """Two turns: the first hides all, and made the image blue; the second hides nothing."""
+    batch = predicted(count)
+    turns = torch.zeros(count, 2, 5, 16, 16)
+    turns[:, 0, 2:] = 1
+    return batch.update(turns=turns)
+
+
+def test_turns_are_rows_below() -> None:
+    visualizer = plain_visualizer()
+    pixels = np.asarray(visualizer.visualize(with_turns(1)))
+    assert pixels.shape == (3 * PANEL, 5 * PANEL, 3)
+    rows = [panels(Image.fromarray(row)) for row in np.split(pixels, 3)]
+    black, white, blue = (0, 0, 0), (255, 255, 255), (0, 0, 255)
+    assert rows[0] == panels(visualizer.visualize(predicted(1)))
+    assert rows[1][:3] == [black, white, blue]
+    assert rows[2][:3] == [black, black, black]
+    assert rows[1][3] != rows[2][3], "high and low values of the map"
+    assert rows[1][4] == rows[2][4] == white, "padding"
+    for same in (with_turns(2).items[0], with_turns(1).to_numpy()):
+        assert np.array_equal(np.asarray(visualizer.visualize(same)), pixels)
+    assert np.asarray(plain_visualizer(fields=["image"]).visualize(with_turns(1))).shape[0] == PANEL
+
+
 def test_a_second_step_replaces_the_first() -> None:
     batch = predicted()
     with_reconstruction(batch, InferenceBatch(), torch.ones(2, 3, 16, 16))
