@@ -48,7 +48,7 @@ def test_images_of_a_batch_do_not_share_the_cap() -> None:
 
 def test_the_threshold_is_the_quantile_of_cells() -> None:
     mask = AdaptiveMask(0.75, 0, 0.5)
-    mask.calibrate([one_hot(0, column, column / 10) for column in range(1, 5)])
+    mask.calibrate(torch.cat([one_hot(0, column, column / 10) for column in range(1, 5)]))
     cells = torch.zeros(4 * 64)
     cells[:4] = torch.tensor([0.1, 0.2, 0.3, 0.4])
     assert mask.threshold.item() == pytest.approx(torch.quantile(cells, 0.75).item())

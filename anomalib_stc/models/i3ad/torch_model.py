@@ -147,14 +147,13 @@ class I3adModel(ScoredModel):
         mean = torch.stack(residuals).mean(0)
         return mean + residuals[0] if self.aggregation == "mean_first" else mean
 
+    @torch.no_grad()
     def fit_thresholds(self, images: Iterator[Tensor]) -> None:
         """Set scale and threshold of the mask from the first turn of held-out normal images, batches (B, 3, H, W)."""
-        first = [(self.first(image, self.features(image)).residuals, image.shape[-2:]) for image in images]
-        names = self.suspicion.weights
-        count = sum(len(next(iter(residuals.values()))) for residuals, _ in first)
-        total = {name: torch.stack([residuals[name].mean((1, 2, 3)).sum() for residuals, _ in first]) for name in names}
-        self.suspicion.calibrate({name: part.sum() / count for name, part in total.items()})
-        self.mask.calibrate([self.suspicion.combine(residuals, size) for residuals, size in first])
+        first = [self.first(image, self.features(image)) for image in images]
+        residuals = {name: torch.cat([turn.residuals[name] for turn in first]) for name in self.suspicion.weights}
+        self.suspicion.calibrate({name: residual.mean() for name, residual in residuals.items()})
+        self.mask.calibrate(self.suspicion.combine(residuals, first[0].mask.shape[-2:]))
 
 
 def kept(residuals: Sequence[Tensor], masks: Sequence[Tensor]) -> list[Tensor]:
