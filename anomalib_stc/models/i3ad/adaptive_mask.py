@@ -43,11 +43,9 @@ class AdaptiveMask(nn.Module):
         return F.interpolate(hidden, scale_factor=CELL, mode="nearest")
 
     @torch.no_grad()
-    def calibrate(self, residuals: list[Tensor]) -> None:
-        """Set the threshold from residuals (B, 1, H, W) of held-out normal images."""
-        self.threshold.copy_(
-            upper_quantile(torch.cat([cells(residual).flatten() for residual in residuals]), self.normal)
-        )
+    def calibrate(self, residual: Tensor) -> None:
+        """Set the threshold from the residuals (B, 1, H, W) of held-out normal images."""
+        self.threshold.copy_(upper_quantile(cells(residual), self.normal))
 
 
 def cells(residual: Tensor) -> Tensor:
