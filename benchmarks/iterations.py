@@ -1,11 +1,12 @@
 """I3AD's claims: what its turns are good for, against what mask, and against an autoencoder of the same size.
 
 ``python -m benchmarks.iterations --data-root R --categories C1 C2`` trains one inpainting network and one autoencoder a
-category and seed; all other arms are the same network, asked in another way.
+category and seed; all other arms are the same network, asked in another way. What the table has is not done again.
 """
 
 import argparse
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final, NamedTuple
@@ -52,22 +53,25 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--train-images", type=int, default=400, help="images to show in every training")
     parser.add_argument("--output", type=Path, default=Path("results/iterations.csv"), help="table (%(default)s)")
     options = parser.parse_args(arguments)
-    table = pd.DataFrame(rows(options)).round(5)
-    write_atomically(options.output, table.to_csv(index=False))
+    table = pd.read_csv(options.output) if options.output.exists() else pd.DataFrame(columns=["set", "seed"])
+    done = set(zip(table["set"], table["seed"], strict=True))
+    for category, seed in product(options.categories, options.seeds):
+        if (category, seed) in done:
+            continue
+        table = pd.concat([table, pd.DataFrame(rows(options, category, seed)).round(5)])
+        write_atomically(options.output, table.to_csv(index=False))
     print(table.drop(columns="seed").groupby(["set", "arm", "turns"], sort=False).mean().round(3).to_string())
 
 
-def rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Yield a row for every category, seed, arm and number of turns."""
-    for category in options.categories:
-        for seed in options.seeds:
-            named = {"set": category, "seed": seed}
-            model, held_out, test = trained(options, category, seed, inpainting=True)
-            for row in asked(options, model, held_out, test):
-                yield named | row
-            model, held_out, test = trained(options, category, seed, inpainting=False, iterations=0)
-            turns = turns_of(model, held_out.image), turns_of(model, test.image)
-            yield named | {"arm": "autoencoder", "turns": 0} | figures(model, *turns, test)
+def rows(options: argparse.Namespace, category: str, seed: int) -> Iterator[dict[str, Any]]:
+    """Yield a row for every arm and number of turns."""
+    named = {"set": category, "seed": seed}
+    model, held_out, test = trained(options, category, seed, inpainting=True)
+    for row in asked(options, model, held_out, test):
+        yield named | row
+    model, held_out, test = trained(options, category, seed, inpainting=False, iterations=0)
+    turns = turns_of(model, held_out.image), turns_of(model, test.image)
+    yield named | {"arm": "autoencoder", "turns": 0} | figures(model, *turns, test)
 
 
 def trained(options: argparse.Namespace, category: str, seed: int, **arguments: Any) -> tuple[I3ad, Images, Images]:

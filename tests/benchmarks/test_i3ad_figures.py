@@ -11,7 +11,9 @@ from anomalib_stc.models.i3ad.torch_model import Turn
 from benchmarks import iterations
 
 
-def test_a_table_of_all_arms(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_table_of_all_arms(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = write_demo_set(tmp_path, Recipe("gravel", 64, 0))
     for image in folder.rglob("*.png"):
         if int(image.stem) >= (20 if "train" in image.parts else 4):
@@ -31,6 +33,9 @@ def test_a_table_of_all_arms(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert (table["hidden"].drop([("features", 0), ("autoencoder", 0)]) <= 0.5).all()
     assert table.loc[("features", 4), "psnr_normal"] > table.loc[("features", 0), "psnr_normal"]
     assert "aupro" in capsys.readouterr().out
+    monkeypatch.setattr(iterations, "rows", lambda *_: pytest.fail("it is finished"))
+    iterations.main([*where, "--seeds", "0", "--image-size", "64"])
+    assert pd.read_csv(tmp_path / "t.csv").set_index(["arm", "turns"]).equals(table)
 
 
 def test_signal_to_noise_by_hand() -> None:
