@@ -10,7 +10,7 @@ from benchmarks.report.tables import set_means
 from benchmarks.results import write_atomically
 
 README = Path(__file__).parents[1] / "README.md"
-RESULTS = Path(__file__).parent / "results" / "proxy_ano"
+RESULTS = Path(__file__).parent / "results" / "i3ad"
 START, END = "<!-- benchmark table -->\n", "<!-- end of benchmark table -->\n"
 SHOWN = ["image_auroc", "pixel_auroc", "aupro"]
 
