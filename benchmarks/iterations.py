@@ -136,7 +136,7 @@ def turns_of(model: Any, image: Tensor) -> list[Turn]:
 
 @torch.no_grad()
 def figures(model: Any, normal: list[Turn], found: list[Turn], test: Images) -> dict[str, float]:
-    """Return accuracy, and of the last turn signal-to-noise ratio, PSNR of the normal area, and the mask.
+    """Return accuracy, and of the last turn signal-to-noise ratio, PSNR of normal pixels that it filled, its mask.
 
     Args:
         model: Whose score is calibrated here.
@@ -152,7 +152,8 @@ def figures(model: Any, normal: list[Turn], found: list[Turn], test: Images) -> 
     truth, defective = test.truth[:, 0].numpy(), test.truth.flatten(1).any(1).numpy()
     last = found[-1].image
     ratio = signal_to_noise(dissimilarity(test.image, last), test.truth)
-    error = (test.image - last).square().mean(1, keepdim=True)[~test.truth].mean()
+    filled = (found[-1].mask > 0) & ~test.truth  # what is bypassed has no error
+    error = (test.image - last).square().mean(1, keepdim=True)[filled].mean()
     return {
         "image_auroc": measured(AUROC(FIELDS), score.double().numpy() / float(score.max()), defective),
         "aupro": measured(

@@ -70,7 +70,7 @@ def patchcore(side: int) -> Patchcore:
 BUILD: Final[dict[str, Callable[[int], AnomalibModule]]] = {
     "stcm": lambda side: Stcm(image_size=side),
     "proxy_ano": lambda side: ProxyAno(image_size=side),
-    **{f"i3ad_{turns}": partial(i3ad, iterations=turns) for turns in (0, 2, 4, 8)},
+    **{f"i3ad_{turns}": partial(i3ad, iterations=turns) for turns in (0, 1, 2, 4, 8)},
     "padim": padim,
     "patchcore": patchcore,
 }

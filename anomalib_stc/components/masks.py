@@ -19,7 +19,8 @@ class TrainingMasks:
 
     Args:
         area: Least and largest share of the image that is hidden, in (0, 1).
-        cells: Least and largest side of a cell in pixels; a power of two between them is drawn.
+        cells: Least and largest side of a cell in pixels; powers of two between them are drawn, or the
+            least.
 
     Raises:
         ValueError: If a range is empty or out of its bounds.
@@ -36,9 +37,9 @@ class TrainingMasks:
         self.sides = [side for side in (2**power for power in range(12)) if cells[0] <= side <= cells[1]] or [cells[0]]
 
     def __call__(self, image: Tensor) -> Tensor:
-        """Return masks (B, 1, H, W) for images (B, C, H, W), on their device."""
+        """Return masks (B, 1, H, W) for images (B, C, H, W), on their device and of their type."""
         height, width = image.shape[-2:]
-        return torch.stack([self.one(height, width) for _ in image]).to(image.device)
+        return torch.stack([self.one(height, width) for _ in image]).to(image)
 
     def one(self, height: int, width: int) -> Tensor:
         """Return one mask (1, H, W); random numbers come from torch's global generator on the CPU."""

@@ -59,7 +59,7 @@ class ReconstructionBatch(ImageBatch):
 def with_reconstruction(
     batch: ImageBatch, predictions: InferenceBatch, reconstruction: Tensor, **pictures: Tensor
 ) -> ImageBatch:
-    """Write predictions, reconstruction and proxy into a batch: the return value of a test or predict step.
+    """Write predictions and pictures into a batch: the return value of a test or predict step.
 
     anomalib's post-processor, evaluator and visualizer share this one object, so it has to be changed in place: a
     batch becomes a ``ReconstructionBatch`` by changing its class. A data module's own kind of batch keeps its class

@@ -31,7 +31,6 @@ def test_a_table_of_all_arms(
     assert measures.notna().all(axis=None)
     assert table.loc[[("features", 0), ("autoencoder", 0)], "hidden"].tolist() == [1, 1]
     assert (table["hidden"].drop([("features", 0), ("autoencoder", 0)]) <= 0.5).all()
-    assert table.loc[("features", 4), "psnr_normal"] > table.loc[("features", 0), "psnr_normal"]
     assert "aupro" in capsys.readouterr().out
     monkeypatch.setattr(iterations, "rows", lambda *_: pytest.fail("it is finished"))
     iterations.main([*where, "--seeds", "0", "--image-size", "64"])

@@ -53,7 +53,8 @@ class Inpainting(nn.Module):
     Args:
         widths: Channels at strides 4, 8 and 16.
         items: Clusters of normal features, of which it guesses one for every cell.
-        skips: Connect layers of one stride; without, all goes through the coarsest layer (ablation).
+        skips: Connect layers of one stride; without, all but the illumination goes through the coarsest
+            layer (ablation).
         dilations: Of the convolutions at stride 16, which look far.
     """
 

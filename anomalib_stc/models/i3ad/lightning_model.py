@@ -8,6 +8,7 @@ from anomalib.models import AnomalibModule
 from anomalib.visualization import Visualizer
 from torch import Tensor, nn
 
+from anomalib_stc.components.choice import check
 from anomalib_stc.components.codebook import Codebook
 from anomalib_stc.components.discriminator import PatchDiscriminator
 from anomalib_stc.components.features import texture_features
@@ -42,7 +43,7 @@ class I3ad(ReconstructionModule, AnomalibModule):  # type: ignore[misc] # anomal
         iterations: Turns after the first one.
         masked_by: What makes the next mask: structural similarity of ``pixels``, or also of ``features``; ``l1`` for
             ablation.
-        mask_quantile: Share of the cells of held-out normal images that stays visible.
+        mask_quantile: Share of the cells of held-out normal images that is below the threshold; dilation hides more.
         mask_dilation: Cells of 8 pixels that are hidden around a suspicious one.
         mask_cap: Largest share of the image that is hidden.
         aggregation: Residual from those of all turns: ``last``, ``mean``, ``mean_first`` (mean plus first), or
@@ -123,6 +124,7 @@ class I3ad(ReconstructionModule, AnomalibModule):  # type: ignore[misc] # anomal
         if pre_processor is True:
             pre_processor = self.configure_pre_processor(image_size)
         super().__init__(pre_processor, post_processor, evaluator, visualizer)
+        check("Grid masks", grid_masks, grid_masks > 1, "two or more")
         self.training_masks = TrainingMasks(mask_area, mask_cells)
         features = texture_features(backbone, colour)
         codebook = Codebook(codebook_items, features.channels, codebook_sharpness)
@@ -174,7 +176,7 @@ class I3ad(ReconstructionModule, AnomalibModule):  # type: ignore[misc] # anomal
 
     def test_step(self, batch: Any, *args: Any, **kwargs: Any) -> Any:
         """Return the batch with its scores, maps and reconstructions; take note of the signal-to-noise ratio."""
-        if self.snr is not None and batch.gt_mask is not None:
+        if self.snr is not None and batch.gt_mask is not None and self.trainer.testing:
             with self.full_precision():
                 self.snr.update(self.model, batch.image, batch.gt_mask)
         return super().test_step(batch, *args, **kwargs)

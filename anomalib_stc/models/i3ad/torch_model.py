@@ -83,7 +83,6 @@ class I3adModel(ScoredModel):
         check_known("Mask's residual", masked_by, tuple(MASKED_BY))
         check_known("Aggregation", aggregation, AGGREGATIONS)
         check("Iterations", iterations, iterations >= 0 and (iterations == 0 or grid[0] > 0), ITERATIONS)
-        check("Grid masks", grid[0], grid[0] == 0 or grid[0] > 1, "two or more")
         check("Grid cell", grid[1], grid[1] > 0 and grid[1] % CELL == 0, f"a multiple of {CELL} pixels")
         self.features = features
         self.codebook = codebook
