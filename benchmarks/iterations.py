@@ -6,25 +6,22 @@ category and seed; all other arms are the same network, asked in another way. Wh
 
 import argparse
 from collections.abc import Iterator
+from functools import partial
 from itertools import product
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Final, NamedTuple
 
 import pandas as pd
 import torch
-from anomalib.engine import Engine
 from anomalib.metrics import AUPRO, AUROC
-from lightning.pytorch import seed_everything
 from torch import Tensor
 
 from anomalib_stc.components.holdout import plain_loader
-from anomalib_stc.components.scoring import resize
 from anomalib_stc.components.similarity import dissimilarity
 from anomalib_stc.models import I3ad
 from anomalib_stc.models.i3ad.torch_model import Turn
-from benchmarks.images import datamodule, hold_out
-from benchmarks.measures import FIELDS, measured
+from anomalib_stc.models.i3ad.turns import SignalToNoise, defects
+from benchmarks import claims
+from benchmarks.measures import FIELDS, measured, unit
 from benchmarks.results import write_atomically
 
 MASKS: Final = {"features": (0, 1, 2, 4, 8), "pixels": (1, 4), "l1": (1, 4)}  # residual of the mask: numbers of turns
@@ -41,18 +38,7 @@ class Images(NamedTuple):
 
 def main(arguments: list[str] | None = None) -> None:
     """Train, ask, print the table and write it."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.iterations", description=(__doc__ or "").splitlines()[0]
-    )
-    parser.add_argument(
-        "--data-root", required=True, help="folder that holds a folder for every category, MVTec AD layout"
-    )
-    parser.add_argument("--categories", nargs="+", required=True, help="folders under the root")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
-    parser.add_argument("--image-size", type=int, default=256, help="side in pixels")
-    parser.add_argument("--train-images", type=int, default=400, help="images to show in every training")
-    parser.add_argument("--output", type=Path, default=Path("results/iterations.csv"), help="table (%(default)s)")
-    options = parser.parse_args(arguments)
+    options = claims.parser("iterations", (__doc__ or "").splitlines()[0], 400).parse_args(arguments)
     table = pd.read_csv(options.output) if options.output.exists() else pd.DataFrame(columns=["set", "seed"])
     done = set(zip(table["set"], table["seed"], strict=True))
     for category, seed in product(options.categories, options.seeds):
@@ -76,15 +62,9 @@ def rows(options: argparse.Namespace, category: str, seed: int) -> Iterator[dict
 
 def trained(options: argparse.Namespace, category: str, seed: int, **arguments: Any) -> tuple[I3ad, Images, Images]:
     """Return a model, the normal images that were kept from it, and the test images."""
-    seed_everything(seed, workers=True)
-    data = {"root": options.data_root, "layout": "mvtec", "num_workers": 0}
-    module = datamodule(data, category, 8)
-    held_out = hold_out(module, 0.1)
-    model = build(options, train_images=options.train_images, **arguments)
-    with TemporaryDirectory() as folder:
-        engine = Engine(default_root_dir=folder, logger=False, limit_val_batches=0, enable_progress_bar=False)
-        engine.fit(model, datamodule=module)
-    return model.eval(), images_of(model, held_out), images_of(model, module.test_data)
+    learner = partial(build, options, train_images=options.train_images, **arguments)
+    model, held_out, module = claims.trained(learner, options.data_root, category, seed)
+    return model, images_of(model, held_out), images_of(model, module.test_data)
 
 
 def build(options: argparse.Namespace, **arguments: Any) -> I3ad:
@@ -96,11 +76,10 @@ def images_of(model: Any, dataset: Any) -> Images:
     """Return the images of a data set as the model sees them, and where their defects are."""
     batches = list(plain_loader(dataset, model.pre_processor.transform, 8))
     image = torch.cat([batch.image for batch in batches])
-    none = torch.zeros(len(image), 1, *image.shape[-2:], dtype=torch.bool)
+    size = image.shape[-2:]
     if batches[0].gt_mask is None:
-        return Images(image, none)
-    truth = torch.cat([batch.gt_mask for batch in batches]).reshape(len(image), 1, *batches[0].gt_mask.shape[-2:])
-    return Images(image, resize(truth.float(), image.shape[-2:]) > 0.5)
+        return Images(image, torch.zeros(len(image), 1, *size, dtype=torch.bool))
+    return Images(image, defects(torch.cat([batch.gt_mask for batch in batches]), size))
 
 
 def asked(options: argparse.Namespace, model: I3ad, held_out: Images, test: Images) -> Iterator[dict[str, Any]]:
@@ -155,10 +134,8 @@ def figures(model: Any, normal: list[Turn], found: list[Turn], test: Images) -> 
     filled = (found[-1].mask > 0) & ~test.truth  # what is bypassed has no error
     error = (test.image - last).square().mean(1, keepdim=True)[filled].mean()
     return {
-        "image_auroc": measured(AUROC(FIELDS), score.double().numpy() / float(score.max()), defective),
-        "aupro": measured(
-            AUPRO(fields=FIELDS, fpr_limit=0.3), anomaly_map[:, 0].numpy() / float(anomaly_map.max()), truth
-        ),
+        "image_auroc": measured(AUROC(FIELDS), unit(score.numpy()), defective),
+        "aupro": measured(AUPRO(fields=FIELDS, fpr_limit=0.3), unit(anomaly_map[:, 0].numpy()), truth),
         "snr": ratio,
         "psnr_normal": float(-10 * error.log10()),
         "hidden": float(found[-1].mask.mean()),
@@ -175,9 +152,9 @@ def settled(turns: list[Turn]) -> float:
 
 def signal_to_noise(residual: Tensor, truth: Tensor) -> float:
     """Return the mean residual inside over that outside of the defects, of images with one (N, 1, H, W)."""
-    seen = truth.flatten(1).any(1)
-    residual, truth = residual[seen], truth[seen]
-    return float(residual[truth].mean() / residual[~truth].mean())
+    ratio = SignalToNoise()
+    ratio.update([residual], truth)
+    return float(ratio.compute()[0])
 
 
 if __name__ == "__main__":

@@ -6,20 +6,17 @@ patches on images that neither saw.
 
 import argparse
 from collections.abc import Iterator
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from functools import partial
 from typing import Any
 
 import pandas as pd
 import torch
-from anomalib.engine import Engine
-from lightning.pytorch import seed_everything
 from torch import Tensor
 
 from anomalib_stc.components.holdout import plain_loader
 from anomalib_stc.components.pseudo_anomaly import PatchPaste
 from anomalib_stc.models import ProxyAno
-from benchmarks.images import datamodule, hold_out
+from benchmarks import claims
 from benchmarks.results import write_atomically
 
 PASTES = 20  # patches on every held-out image
@@ -28,16 +25,7 @@ SOURCES = ("image", "batch")
 
 def main(arguments: list[str] | None = None) -> None:
     """Train, paste, print the table and write it."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.pasted", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument(
-        "--data-root", required=True, help="folder that holds a folder for every category, MVTec AD layout"
-    )
-    parser.add_argument("--categories", nargs="+", required=True, help="folders under the root")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
-    parser.add_argument("--image-size", type=int, default=256, help="side in pixels")
-    parser.add_argument("--train-images", type=int, default=320, help="images to show in training")
-    parser.add_argument("--output", type=Path, default=Path("results/pasted.csv"), help="table to write (%(default)s)")
-    options = parser.parse_args(arguments)
+    options = claims.parser("pasted", (__doc__ or "").splitlines()[0], 320).parse_args(arguments)
     table = pd.DataFrame(rows(options)).round(5)
     write_atomically(options.output, table.to_csv(index=False))
     print(table.groupby(["set", "patch_from", "pseudo"])[["inside", "outside", "ratio"]].mean().round(4).to_string())
@@ -57,22 +45,17 @@ def rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 def trained(options: argparse.Namespace, category: str, seed: int, pseudo: bool) -> tuple[ProxyAno, Tensor]:
     """Return a model and the normal images (B, 3, H, W) that were kept from it."""
-    seed_everything(seed, workers=True)
-    data = {"root": options.data_root, "layout": "mvtec", "num_workers": 0}
-    module = datamodule(data, category, 8)
-    held_out = hold_out(module, 0.1)
-    model = ProxyAno(
+    build = partial(
+        ProxyAno,
         image_size=options.image_size,
         train_images=options.train_images,
         pseudo_probability=0.5 if pseudo else 0.0,
         visualizer=False,
     )
-    with TemporaryDirectory() as folder:
-        engine = Engine(default_root_dir=folder, logger=False, limit_val_batches=0, enable_progress_bar=False)
-        engine.fit(model, datamodule=module)
+    model, held_out, _ = claims.trained(build, options.data_root, category, seed)
     transform: Any = model.pre_processor
     normals = torch.cat([batch.image for batch in plain_loader(held_out, transform.transform, 8)])
-    return model.eval(), normals.to(model.device)
+    return model, normals.to(model.device)
 
 
 @torch.no_grad()

@@ -1,6 +1,6 @@
 """From a structure of the image, through a memory of normal textures, to an image: what the memory says is rebuilt."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -16,6 +16,11 @@ class BranchOutput(NamedTuple):
     query: Tensor  # (B, key_channels, H/8, W/8)
     texture: Tensor  # (B, texture_channels, H/8, W/8), in the space of the texture features
     image: Tensor  # (B, 3, H, W)
+
+
+def memories_of(branches: Mapping[str, "Branch"]) -> dict[str, Memory]:
+    """Return the memories of branches by name; those without one are left out."""
+    return {name: branch.memory for name, branch in branches.items() if branch.memory is not None}
 
 
 class Branch(nn.Module):

@@ -1,4 +1,4 @@
-"""Arguments that are one of a few names."""
+"""Checks of arguments: one sentence says what came and what was expected."""
 
 from collections.abc import Iterable
 

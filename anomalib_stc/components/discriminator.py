@@ -1,7 +1,9 @@
 """Patch discriminator with spectral normalisation (P-Net, ECCV 2020, code of the authors)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.utils.parametrizations import spectral_norm
@@ -35,41 +37,38 @@ class PatchDiscriminator(nn.Module):
         return functional_call(self, weights, (image,))
 
 
+class Game(NamedTuple):
+    """What the players pay for the logit of every patch."""
+
+    generator: Callable[[Tensor], Tensor]  # for its own patches
+    real: Callable[[Tensor], Tensor]  # the discriminator, for real ones
+    fake: Callable[[Tensor], Tensor]  # and for the generator's
+
+
+LEAST_SQUARES: Final = Game(lambda fake: (fake - 1).square(), lambda real: (real - 1).square(), torch.square)
+HINGE: Final = Game(torch.neg, lambda real: (1 - real).relu(), lambda fake: (1 + fake).relu())  # SN-PatchGAN
+
+
 def adversarial_losses(
-    discriminator: PatchDiscriminator | None, weight: float, image: Tensor, reconstruction: Tensor
+    discriminator: PatchDiscriminator | None,
+    weight: float,
+    image: Tensor,
+    reconstruction: Tensor,
+    game: Game = LEAST_SQUARES,
 ) -> dict[str, Tensor]:
-    """Return the least-squares losses of both players; the generator's leaves no gradient in the discriminator.
+    """Return the losses of both players; the generator's leaves no gradient in the discriminator.
 
     Args:
         discriminator: The discriminator; none, no losses.
         weight: Weight of the generator's loss.
         image: Real images (B, 3, H, W) in [0, 1].
         reconstruction: The generator's (B, 3, H, W).
+        game: What the players pay: `LEAST_SQUARES` or `HINGE`.
     """
     if discriminator is None:
         return {}
     real, fake = discriminator(image), discriminator(reconstruction.detach())
     return {
-        "adversarial": weight * (discriminator.frozen(reconstruction) - 1).square().mean(),
-        "discriminator": ((real - 1).square().mean() + fake.square().mean()) / 2,
-    }
-
-
-def hinge_losses(
-    discriminator: PatchDiscriminator | None, weight: float, image: Tensor, reconstruction: Tensor
-) -> dict[str, Tensor]:
-    """Return the hinge losses of both players (SN-PatchGAN); the generator's leaves no gradient in the discriminator.
-
-    Args:
-        discriminator: The discriminator; none, no losses.
-        weight: Weight of the generator's loss.
-        image: Real images (B, 3, H, W) in [0, 1].
-        reconstruction: The generator's (B, 3, H, W).
-    """
-    if discriminator is None:
-        return {}
-    real, fake = discriminator(image), discriminator(reconstruction.detach())
-    return {
-        "adversarial": -weight * discriminator.frozen(reconstruction).mean(),
-        "discriminator": ((1 - real).relu().mean() + (1 + fake).relu().mean()) / 2,
+        "adversarial": weight * game.generator(discriminator.frozen(reconstruction)).mean(),
+        "discriminator": (game.real(real).mean() + game.fake(fake).mean()) / 2,
     }

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from anomalib_stc.components.branch import Branch
+from anomalib_stc.components.branch import Branch, memories_of
 from anomalib_stc.components.clustering import cluster_means, cosine_kmeans, fill_empty
 
 POINTS = 16384  # grid positions that k-means sees in all: enough for hundreds of clusters, seconds of time
@@ -30,7 +30,7 @@ def fill_memories(
     Raises:
         ValueError: If the images have fewer grid positions than there are items.
     """
-    memories = {name: branch.memory for name, branch in branches.items() if branch.memory is not None}
+    memories = memories_of(branches)
     if not memories:
         return
     points = sample_points(features)

@@ -51,6 +51,10 @@ class ReconstructionModule(_Mixin):
         """Return what a test run shows of what was inferred: images (B, 3, H, W) by the name of their field."""
         return {"reconstruction": output.reconstruction}
 
+    def observe(self, batch: Any, output: Any) -> None:
+        """Take note of what was inferred of a test batch."""
+        del batch, output
+
     def calibrate_on_held_out(self, holdout: float, normal_quantile: float) -> None:
         """Hold out a share of the training images for scales and thresholds; called by constructors."""
         self.register_buffer("prepared", torch.tensor(data=False))
@@ -131,10 +135,9 @@ class ReconstructionModule(_Mixin):
 
     def on_train_epoch_end(self) -> None:
         """Log how the memories were used: dead items and the effective number of items."""
-        for name, branch in getattr(self.model, "branches", {}).items():
-            if branch.memory is not None:
-                usage = branch.memory.pop_usage()
-                self.log_dict({f"memory_{name}_{key}": value for key, value in usage.items()}, sync_dist=True)
+        for name, memory in self.model.memories.items():
+            usage = memory.pop_usage()
+            self.log_dict({f"memory_{name}_{key}": value for key, value in usage.items()}, sync_dist=True)
 
     def validation_step(self, batch: Batch, *args: Any, **kwargs: Any) -> STEP_OUTPUT:
         """Return the batch with its scores and maps, from which anomalib takes thresholds."""
@@ -148,6 +151,7 @@ class ReconstructionModule(_Mixin):
         with self.full_precision():
             output = self.model.infer(batch.image)
             predictions = self.model.predict(batch.image, output)
+            self.observe(batch, output)
         pictures = {name: picture.clamp(0, 1) for name, picture in self.pictures(output).items()}
         return with_reconstruction(batch, predictions, **pictures)
 

@@ -7,6 +7,7 @@ from typing import Any
 from anomalib.data import InferenceBatch
 from torch import Tensor, nn
 
+from anomalib_stc.components.memory import Memory
 from anomalib_stc.components.scoring import AnomalyScore
 
 
@@ -14,6 +15,11 @@ class ScoredModel(nn.Module, ABC):
     """A network that infers something of an image, and scores it by the residuals between the two."""
 
     score: AnomalyScore
+
+    @property
+    def memories(self) -> dict[str, Memory]:
+        """Memories by name, of models that have some."""
+        return {}
 
     @abstractmethod
     def infer(self, image: Tensor) -> Any:

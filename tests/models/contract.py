@@ -101,9 +101,7 @@ class ModelContract(ABC):
     def test_gradient_reaches_every_trainable_parameter(self, trained: Any) -> None:
         model = reloaded(*trained).train()
         model.log = model.log_dict = lambda *args, **kwargs: None
-        model.training_step(ImageBatch(image=images((SIDE, SIDE), 2)), 0).backward()
-        without = [name for name, p in model.named_parameters() if p.requires_grad and not has_gradient(p)]
-        assert without == []
+        assert untrained(model) == []
 
     def test_evaluation_is_deterministic_and_independent_of_the_batch(self, trained: Any) -> None:
         model, _ = trained
@@ -198,6 +196,12 @@ class ModelContract(ABC):
     def test_get_model_finds_it(self) -> None:
         name = self.build().name
         assert type(get_model(name)).__name__ == name
+
+
+def untrained(model: Any) -> list[str]:
+    """Names of the parameters that a training step gives no gradient."""
+    model.train().training_step(ImageBatch(image=images((SIDE, SIDE), 2)), 0).backward()
+    return [name for name, p in model.named_parameters() if p.requires_grad and not has_gradient(p)]
 
 
 def has_gradient(parameter: torch.nn.Parameter) -> bool:

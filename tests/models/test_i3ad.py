@@ -5,16 +5,15 @@ from typing import Any
 
 import pytest
 import torch
-from anomalib.data import ImageBatch
 from torch import Tensor
 from torch.nn import functional as F
 
+from anomalib_stc.components.features import GRID_STRIDE
 from anomalib_stc.components.masks import complementary
 from anomalib_stc.models import I3ad
-from anomalib_stc.models.i3ad.adaptive_mask import CELL
 from anomalib_stc.models.i3ad.torch_model import AGGREGATIONS, MASKED_BY, Turn
 from anomalib_stc.models.i3ad.turns import SignalToNoise, drawn, iterations
-from tests.models.contract import SIDE, ModelContract, has_gradient, images
+from tests.models.contract import SIDE, ModelContract, images, untrained
 
 SMALL = {"image_size": SIDE, "widths": (8, 12, 16), "mask_cells": (4, 16), "codebook_items": 16}
 SWITCHES = {
@@ -48,8 +47,7 @@ class TestContract(ModelContract):
 @pytest.mark.parametrize("arguments", SWITCHES.values(), ids=SWITCHES.keys())
 def test_every_part_can_be_switched(arguments: dict[str, Any]) -> None:
     model = build(**arguments)
-    model.train().training_step(ImageBatch(image=images((SIDE, SIDE), 2)), 0).backward()
-    assert [name for name, p in model.named_parameters() if p.requires_grad and not has_gradient(p)] == []
+    assert untrained(model) == []
     assert model.eval().model(images((SIDE, SIDE), 2)).anomaly_map.shape == (2, 1, SIDE, SIDE)
 
 
@@ -116,7 +114,7 @@ def test_the_residual_of_one_turn_masks_the_next() -> None:
         assert torch.equal(after.image, model.inpaint(image, mask))
         visible = (mask == 0).expand_as(image)
         assert torch.equal(after.image[visible], image[visible])
-        hidden = F.avg_pool2d(mask, CELL)
+        hidden = F.avg_pool2d(mask, GRID_STRIDE)
         assert (after.residuals["feature"][hidden == 0] == 0).all()
         assert hidden.mean() <= 0.5
 
@@ -164,17 +162,14 @@ def test_iterations_tell_what_every_turn_did() -> None:
 
 
 @torch.no_grad()
-def test_signal_to_noise_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_signal_to_noise_by_hand() -> None:
     """Residual 3 inside the defect and 1 elsewhere; images without a defect do not count."""
-    model = build(masked_by="pixels").eval().model
-    truth = torch.zeros(2, SIDE, SIDE)
-    truth[0, :16, :16] = 1
-    residual = 1 + 2 * truth[:1, None]
-    turn = Turn(truth[:1], truth[:1], {"similarity": residual})
-    monkeypatch.setattr(model, "infer", lambda image: type("Output", (), {"turns": [turn, turn]}))
+    truth = torch.zeros(2, 1, SIDE, SIDE, dtype=torch.bool)
+    truth[0, :, :16, :16] = True
+    residual = 1 + 2 * truth.float()
     snr = SignalToNoise()
-    snr.update(model, images((SIDE, SIDE), 2), truth)
-    snr.update(model, images((SIDE, SIDE), 1), truth[1:])
+    snr.update([residual, residual], truth)
+    snr.update([residual[1:], residual[1:]], truth[1:])
     assert [ratio.item() for ratio in snr.compute()] == [pytest.approx(3), pytest.approx(3)]
     assert snr.compute() == []
 

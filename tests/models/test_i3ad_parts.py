@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from anomalib_stc.components.discriminator import PatchDiscriminator, hinge_losses
-from anomalib_stc.models.i3ad.adaptive_mask import CELL, AdaptiveMask
+from anomalib_stc.components.discriminator import HINGE, PatchDiscriminator, adversarial_losses
+from anomalib_stc.components.features import GRID_STRIDE
+from anomalib_stc.models.i3ad.adaptive_mask import AdaptiveMask
 from anomalib_stc.models.i3ad.inpainting import Filled, colour_error, illumination
 from anomalib_stc.models.i3ad.loss import I3adLoss, laplace, weighted_l1, weighted_mean
 
@@ -17,7 +18,9 @@ WEIGHTS = {"masked": 1.0, "unmasked": 0.1, "similarity": 0.5, "feature": 1.0, "d
 def one_hot(row: int, column: int, value: float = 1.0) -> Tensor:
     """A residual (1, 1, 64, 64) with one suspicious cell."""
     residual = torch.zeros(1, 1, 64, 64)
-    residual[..., row * CELL : (row + 1) * CELL, column * CELL : (column + 1) * CELL] = value
+    residual[..., row * GRID_STRIDE : (row + 1) * GRID_STRIDE, column * GRID_STRIDE : (column + 1) * GRID_STRIDE] = (
+        value
+    )
     return residual
 
 
@@ -26,14 +29,14 @@ def test_a_suspicious_cell_is_hidden_with_its_neighbours(dilation: int, cells: i
     mask = AdaptiveMask(0.9, dilation, 0.5)
     mask.threshold.fill_(0.5)
     hidden = mask(one_hot(3, 4))
-    assert hidden.sum() == cells * CELL**2
-    assert hidden[..., 3 * CELL, 4 * CELL] == 1
+    assert hidden.sum() == cells * GRID_STRIDE**2
+    assert hidden[..., 3 * GRID_STRIDE, 4 * GRID_STRIDE] == 1
     assert mask(one_hot(3, 4, 0.4)).sum() == 0
 
 
 def test_the_cap_leaves_the_highest() -> None:
     mask = AdaptiveMask(0.9, 0, 0.25)
-    ramp = torch.arange(64.0).reshape(1, 1, 8, 8).repeat_interleave(CELL, 2).repeat_interleave(CELL, 3)
+    ramp = torch.arange(64.0).reshape(1, 1, 8, 8).repeat_interleave(GRID_STRIDE, 2).repeat_interleave(GRID_STRIDE, 3)
     hidden = mask(ramp)
     assert hidden.mean() == 0.25
     assert torch.equal(hidden, (ramp >= 48).float())
@@ -59,16 +62,16 @@ def test_hinge_losses_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(player, "forward", lambda image: image.mean((1, 2, 3)))
     monkeypatch.setattr(player, "frozen", lambda image: image.mean((1, 2, 3)))
     real, fake = torch.full((1, 3, 8, 8), 0.25), torch.full((1, 3, 8, 8), -2.0)
-    terms = hinge_losses(player, 0.1, real, fake)
+    terms = adversarial_losses(player, 0.1, real, fake, HINGE)
     assert terms["adversarial"].item() == pytest.approx(0.2)
     assert terms["discriminator"].item() == pytest.approx(0.375), "what is beyond the margin costs nothing"
-    assert hinge_losses(None, 0.1, real, fake) == {}
+    assert adversarial_losses(None, 0.1, real, fake, HINGE) == {}
 
 
 def test_hinge_losses_leave_each_other_alone() -> None:
     player = PatchDiscriminator(bias=False)
     fake = torch.rand(2, 3, 64, 64, requires_grad=True)
-    terms = hinge_losses(player, 1.0, torch.rand(2, 3, 64, 64), fake)
+    terms = adversarial_losses(player, 1.0, torch.rand(2, 3, 64, 64), fake, HINGE)
     terms["adversarial"].backward()
     assert all(parameter.grad is None for parameter in player.parameters())
     before = fake.grad.clone()

@@ -10,7 +10,7 @@ from torch import Tensor
 from anomalib_stc.components.proxy import PROXIES
 from anomalib_stc.models import ProxyAno
 from anomalib_stc.models.proxy_ano.torch_model import Bridge
-from tests.models.contract import SIDE, ModelContract, has_gradient, images
+from tests.models.contract import SIDE, ModelContract, has_gradient, images, untrained
 
 SMALL = {
     "image_size": SIDE,
@@ -41,12 +41,6 @@ def build(**arguments: Any) -> ProxyAno:
     model = ProxyAno(**{**SMALL, **arguments})
     model.log = model.log_dict = lambda *args, **kwargs: None
     return model
-
-
-def untrained(model: ProxyAno) -> list[str]:
-    """Names of the parameters that a training step gives no gradient."""
-    model.train().training_step(ImageBatch(image=images((SIDE, SIDE), 2)), 0).backward()
-    return [name for name, p in model.named_parameters() if p.requires_grad and not has_gradient(p)]
 
 
 class TestContract(ModelContract):

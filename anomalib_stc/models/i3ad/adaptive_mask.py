@@ -5,13 +5,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from anomalib_stc.components.choice import check
+from anomalib_stc.components.features import GRID_STRIDE
 from anomalib_stc.components.quantile import upper_quantile
-
-CELL = 8  # pixels of the side of a cell, which is hidden as a whole; the features' grid
 
 
 class AdaptiveMask(nn.Module):
-    """Hides the cells whose residual, or a neighbour's, is above what held-out normal images have.
+    """Hides the cells of the features' grid whose residual, or a neighbour's, is above what normal images have.
 
     Args:
         normal: Share of the cells of normal images that stays below the threshold, in (0, 1).
@@ -40,7 +39,7 @@ class AdaptiveMask(nn.Module):
         most = max(1, int(self.area * around[0].numel()))
         cap = around.flatten(1).topk(most + 1).values[:, -1, None, None, None]
         hidden = (around > torch.maximum(cap, self.threshold)).to(residual.dtype)
-        return F.interpolate(hidden, scale_factor=CELL, mode="nearest")
+        return F.interpolate(hidden, scale_factor=GRID_STRIDE, mode="nearest")
 
     @torch.no_grad()
     def calibrate(self, residual: Tensor) -> None:
@@ -49,5 +48,5 @@ class AdaptiveMask(nn.Module):
 
 
 def cells(residual: Tensor) -> Tensor:
-    """Return the mean residual (B, 1, H / 8, W / 8) of every cell."""
-    return F.avg_pool2d(residual, CELL)
+    """Return the mean (B, 1, H / 8, W / 8) of every cell of maps (B, 1, H, W)."""
+    return F.avg_pool2d(residual, GRID_STRIDE)

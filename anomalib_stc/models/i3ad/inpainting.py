@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from anomalib_stc.components.blocks import PADDING, quiet, shuffle_block
 from anomalib_stc.components.choice import check
 from anomalib_stc.components.scoring import resize
+from anomalib_stc.models.i3ad.adaptive_mask import cells
 
 CELL = 4  # pixels of the side of a cell of the first layer: full resolution would cost most of the time
 COARSE = 16  # pixels of the side of a cell of the illumination: larger than small defects
@@ -83,7 +84,7 @@ class Inpainting(nn.Module):
             image: Images (B, 3, H, W) in [0, 1], sides multiples of 16; hidden pixels are not looked at.
             mask: 1 where hidden, 0 elsewhere (B, 1, H, W).
         """
-        return torch.where(mask > 0, self.fill(image, mask).image, image)
+        return composite(image, mask, self.fill(image, mask).image)
 
     def fill(self, image: Tensor, mask: Tensor) -> Filled:
         """Return what the network says of every place, from visible pixels only."""
@@ -122,6 +123,11 @@ def twice(features: Tensor) -> Tensor:
     return F.interpolate(features, scale_factor=2, mode="bilinear", align_corners=False)
 
 
+def composite(image: Tensor, mask: Tensor, filled: Tensor) -> Tensor:
+    """Return images (B, 3, H, W) with what was filled where masks (B, 1, H, W) are 1, and themselves elsewhere."""
+    return torch.where(mask > 0, filled, image)
+
+
 def colour_error(image: Tensor, other: Tensor) -> Tensor:
     """Return the L1 difference of images (B, 3, H, W), the mean of every cell of the guess (B, 1, H/8, W/8)."""
-    return F.avg_pool2d((image - other).abs().mean(1, keepdim=True), 2 * CELL)
+    return cells((image - other).abs().mean(1, keepdim=True))

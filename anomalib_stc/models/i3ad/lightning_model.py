@@ -19,7 +19,7 @@ from anomalib_stc.models.i3ad.adaptive_mask import AdaptiveMask
 from anomalib_stc.models.i3ad.inpainting import Inpainting
 from anomalib_stc.models.i3ad.loss import I3adLoss
 from anomalib_stc.models.i3ad.torch_model import I3adModel, Turns
-from anomalib_stc.models.i3ad.turns import SignalToNoise, drawn
+from anomalib_stc.models.i3ad.turns import SignalToNoise, defects, drawn
 
 
 class I3ad(ReconstructionModule, AnomalibModule):  # type: ignore[misc] # anomalib's own to_onnx differs from Lightning's
@@ -174,12 +174,12 @@ class I3ad(ReconstructionModule, AnomalibModule):  # type: ignore[misc] # anomal
         """Return the last image, and every turn's mask, image and map."""
         return {"reconstruction": output.reconstruction, "turns": drawn(self.model, output)}
 
-    def test_step(self, batch: Any, *args: Any, **kwargs: Any) -> Any:
-        """Return the batch with its scores, maps and reconstructions; take note of the signal-to-noise ratio."""
+    def observe(self, batch: Any, output: Turns) -> None:
+        """Take note of the signal-to-noise ratio of every turn, by the residual that makes masks."""
         if self.snr is not None and batch.gt_mask is not None and self.trainer.testing:
-            with self.full_precision():
-                self.snr.update(self.model, batch.image, batch.gt_mask)
-        return super().test_step(batch, *args, **kwargs)
+            size = batch.image.shape[-2:]
+            residuals = [self.model.suspicion.combine(turn.residuals, size) for turn in output.turns]
+            self.snr.update(residuals, defects(batch.gt_mask, size))
 
     def on_test_epoch_end(self) -> None:
         """Log mean residual inside over outside the ground truth, a turn."""

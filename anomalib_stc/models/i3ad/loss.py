@@ -2,15 +2,13 @@
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from anomalib_stc.components.discriminator import PatchDiscriminator, hinge_losses
+from anomalib_stc.components.discriminator import HINGE, PatchDiscriminator, adversarial_losses
 from anomalib_stc.components.similarity import dissimilarity
 from anomalib_stc.components.window import random_window
-from anomalib_stc.models.i3ad.adaptive_mask import CELL
-from anomalib_stc.models.i3ad.inpainting import Filled, colour_error
+from anomalib_stc.models.i3ad.adaptive_mask import cells
+from anomalib_stc.models.i3ad.inpainting import Filled, colour_error, composite
 
 VISIBLE = 0.1  # weight of cells that are seen, beside hidden ones
 
@@ -40,18 +38,17 @@ class I3adLoss(nn.Module):
             filled: What the network said of every place.
             unlikely: How unlikely the features of every cell are under the network's guess (B, 1, H/8, W/8).
         """
-        composite = torch.where(mask > 0, filled.image, image)
-        original, rebuilt = random_window(image, composite)
-        cells = F.avg_pool2d(mask, CELL)
+        original, rebuilt = random_window(image, composite(image, mask, filled.image))
+        hidden = cells(mask)
         terms = {
             "masked": lambda: weighted_l1(filled.image, image, mask),
             "unmasked": lambda: weighted_l1(filled.image, image, 1 - mask),
             "similarity": lambda: dissimilarity(original, rebuilt).mean(),
-            "feature": lambda: weighted_mean(unlikely, VISIBLE + (1 - VISIBLE) * cells),
-            "doubt": lambda: weighted_mean(laplace(colour_error(image, filled.image).detach(), filled.doubt), cells),
+            "feature": lambda: weighted_mean(unlikely, VISIBLE + (1 - VISIBLE) * hidden),
+            "doubt": lambda: weighted_mean(laplace(colour_error(image, filled.image).detach(), filled.doubt), hidden),
         }
         wanted = {name: self.weights[name] * term() for name, term in terms.items() if self.weights[name]}
-        return wanted | hinge_losses(self.discriminator, self.weights["adversarial"], original, rebuilt)
+        return wanted | adversarial_losses(self.discriminator, self.weights["adversarial"], original, rebuilt, HINGE)
 
 
 def weighted_l1(image: Tensor, other: Tensor, weight: Tensor) -> Tensor:

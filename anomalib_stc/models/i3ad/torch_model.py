@@ -8,14 +8,14 @@ from torch import Tensor
 
 from anomalib_stc.components.choice import check, check_known
 from anomalib_stc.components.codebook import Codebook
-from anomalib_stc.components.features import TextureFeatures
+from anomalib_stc.components.features import GRID_STRIDE, TextureFeatures
 from anomalib_stc.components.image_size import check_size
 from anomalib_stc.components.masks import complementary
 from anomalib_stc.components.scored_model import ScoredModel
 from anomalib_stc.components.scoring import AnomalyScore
 from anomalib_stc.components.similarity import dissimilarity
-from anomalib_stc.models.i3ad.adaptive_mask import CELL, AdaptiveMask
-from anomalib_stc.models.i3ad.inpainting import Filled, Inpainting, colour_error
+from anomalib_stc.models.i3ad.adaptive_mask import AdaptiveMask
+from anomalib_stc.models.i3ad.inpainting import Filled, Inpainting, colour_error, composite
 
 MASKED_BY: Final = {"pixels": ("similarity",), "features": ("similarity", "feature"), "l1": ("l1",)}
 FLOOR: Final = 0.02  # added to expected errors of colours in [0, 1]: what is black has none
@@ -83,7 +83,7 @@ class I3adModel(ScoredModel):
         check_known("Mask's residual", masked_by, tuple(MASKED_BY))
         check_known("Aggregation", aggregation, AGGREGATIONS)
         check("Iterations", iterations, iterations >= 0 and (iterations == 0 or grid[0] > 0), ITERATIONS)
-        check("Grid cell", grid[1], grid[1] > 0 and grid[1] % CELL == 0, f"a multiple of {CELL} pixels")
+        check("Grid cell", grid[1], grid[1] > 0 and grid[1] % GRID_STRIDE == 0, f"a multiple of {GRID_STRIDE} pixels")
         self.features = features
         self.codebook = codebook
         self.inpaint = inpaint
@@ -114,22 +114,22 @@ class I3adModel(ScoredModel):
         masks = complementary(image.shape[-2], image.shape[-1], count, cell).to(image)[:, None]  # (n, 1, 1, H, W)
         every = masks * everything  # (n, B, 1, H, W)
         filled = self.inpaint.fill((image * torch.ones_like(masks)).flatten(0, 1), every.flatten(0, 1))
-        scales = (masks, masks[..., ::CELL, ::CELL], masks[..., ::CELL, ::CELL])
+        scales = (masks, masks[..., ::GRID_STRIDE, ::GRID_STRIDE], masks[..., ::GRID_STRIDE, ::GRID_STRIDE])
         parts = [(part.unflatten(0, (count, -1)) * hidden).sum(0) for part, hidden in zip(filled, scales, strict=True)]
         return self.turn(image, features, everything, Filled(*parts))
 
     def turn(self, image: Tensor, features: Tensor, mask: Tensor, filled: Filled) -> Turn:
         """Lay what was filled over the image, and compare; what is not hidden is that of the input."""
-        composite = torch.where(mask > 0, filled.image, image)
+        shown = composite(image, mask, filled.image)
         wanted = {*self.suspicion.weights, *self.score.weights}
-        seen = composite.clamp(0, 1)
+        seen = shown.clamp(0, 1)
         terms = {
             "similarity": lambda: dissimilarity(image, seen),
-            "feature": lambda: self.codebook(filled.guess, features) * mask[..., ::CELL, ::CELL],
+            "feature": lambda: self.codebook(filled.guess, features) * mask[..., ::GRID_STRIDE, ::GRID_STRIDE],
             "colour": lambda: colour_error(image, seen) / (filled.doubt.exp() + FLOOR),
             "l1": lambda: (image - seen).abs().mean(1, keepdim=True),
         }
-        return Turn(mask, composite, {name: term() for name, term in terms.items() if name in wanted})
+        return Turn(mask, shown, {name: term() for name, term in terms.items() if name in wanted})
 
     def residuals(self, image: Tensor, output: Turns) -> dict[str, Tensor]:
         """Return every term of the score as a map (B, 1, h, w), aggregated over the turns, not calibrated."""

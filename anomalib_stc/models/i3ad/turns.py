@@ -1,5 +1,6 @@
 """What the turns of I3AD look like, and whether they purify the residual: for people, not for scores."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -48,23 +49,25 @@ def drawn(model: I3adModel, output: Turns) -> Tensor:
     return torch.cat([images, masks, maps], 2)
 
 
+def defects(truth: Tensor, size: Sequence[int]) -> Tensor:
+    """Return ground truth (B, h, w) or (B, 1, h, w) as (B, 1, *size) bool."""
+    return resize(truth.reshape(len(truth), 1, *truth.shape[-2:]).float(), tuple(size)) > 0.5
+
+
 class SignalToNoise:
-    """Mean residual of the mask inside over that outside the ground truth, of every turn, over images with defects."""
+    """Mean residual inside over that outside the ground truth, of every turn, over images with defects."""
 
     def __init__(self) -> None:
         self.sums: dict[int, Tensor] = {}
 
     @torch.no_grad()
-    def update(self, model: I3adModel, image: Tensor, truth: Tensor) -> None:
-        """Look at images (B, 3, H, W) and their masks (B, h, w); those without defect are left out."""
-        size = image.shape[-2:]
-        inside = resize(truth.reshape(len(image), 1, *truth.shape[-2:]).float(), size) > 0.5  # a half
-        seen = inside.flatten(1).any(1)
+    def update(self, residuals: Sequence[Tensor], truth: Tensor) -> None:
+        """Look at residuals (B, 1, H, W), one a turn, where images have defects: ``truth`` (B, 1, H, W) bool."""
+        seen = truth.flatten(1).any(1)
         if not seen.any():
             return
-        inside = inside[seen].double()
-        for index, turn in enumerate(model.infer(image[seen]).turns):
-            residual = model.suspicion.combine(turn.residuals, size).double()
+        inside = truth[seen].double()
+        for index, residual in enumerate(residual[seen].double() for residual in residuals):
             sums = [(residual * inside).sum(), inside.sum(), (residual * (1 - inside)).sum(), (1 - inside).sum()]
             self.sums[index] = self.sums.get(index, 0) + torch.stack(sums)
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from anomalib_stc.components.blocks import quiet
-from anomalib_stc.components.branch import Branch, structure_encoder
+from anomalib_stc.components.branch import Branch, memories_of, structure_encoder
 from anomalib_stc.components.choice import check_known
 from anomalib_stc.components.correspondence import angle
 from anomalib_stc.components.features import TextureFeatures
@@ -88,6 +88,11 @@ class ProxyAnoModel(ScoredModel):
     def branches(self) -> dict[str, Branch]:
         """The one branch with a memory, by name."""
         return {"proxy": self.extraction}
+
+    @property
+    def memories(self) -> dict[str, Memory]:
+        """Memories of the branches, by name."""
+        return memories_of(self.branches)
 
     def infer(self, image: Tensor) -> Bridge:
         """Infer proxy and reconstruction of images (B, 3, H, W)."""

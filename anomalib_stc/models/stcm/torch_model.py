@@ -1,12 +1,12 @@
 """STCM (Zhou et al., IEEE TNNLS 33(6), 2022), after its abstract and its predecessor P-Net."""
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
-from anomalib_stc.components.branch import Branch, BranchOutput, structure_encoder
+from anomalib_stc.components.branch import Branch, BranchOutput, memories_of, structure_encoder
 from anomalib_stc.components.correspondence import distance
 from anomalib_stc.components.features import GRID_STRIDE, TextureFeatures
 from anomalib_stc.components.image_size import check_size
@@ -78,6 +78,11 @@ class StcmModel(ScoredModel):
         )
         count = len(self.branches)
         self.attention = nn.Conv2d(count * key_channels, count, 3, padding=1) if fusion and count > 1 else None
+
+    @property
+    def memories(self) -> dict[str, Memory]:
+        """Memories of the branches, by name."""
+        return memories_of(cast("Mapping[str, Branch]", self.branches))
 
     def infer(self, image: Tensor) -> StructureTexture:
         """Infer texture and image from the structures of images (B, 3, H, W)."""
