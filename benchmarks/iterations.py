@@ -1,7 +1,8 @@
 """I3AD's claims: what its turns are good for, against what mask, and against an autoencoder of the same size.
 
-``python -m benchmarks.iterations --data-root R --categories C1 C2`` trains one inpainting network and one autoencoder a
-category and seed; all other arms are the same network, asked in another way. What the table has is not done again.
+``python -m benchmarks.iterations --data-root R --categories C1 C2`` trains three networks a category and seed: one that
+inpaints, the same without skip connections, and an autoencoder, which has none either and sees everything. All other
+arms are the first network, asked in another way. What the table has is not done again.
 """
 
 import argparse
@@ -27,6 +28,8 @@ from benchmarks.results import write_atomically
 MASKS: Final = {"features": (0, 1, 2, 4, 8), "pixels": (1, 4), "l1": (1, 4)}  # residual of the mask: numbers of turns
 AGGREGATIONS: Final = ("last", "mean", "mean_first")  # beside the default, of the first kind of mask, after as many:
 TURNS: Final = 4
+OTHERS: Final[dict[str, dict[str, bool]]] = {"no skips": {"skips": False}, "autoencoder": {"inpainting": False}}
+KEY: Final = ("set", "seed", "image_size", "train_images")
 
 
 class Images(NamedTuple):
@@ -38,26 +41,26 @@ class Images(NamedTuple):
 
 def main(arguments: list[str] | None = None) -> None:
     """Train, ask, print the table and write it."""
-    options = claims.parser("iterations", (__doc__ or "").splitlines()[0], 400).parse_args(arguments)
-    table = pd.read_csv(options.output) if options.output.exists() else pd.DataFrame(columns=["set", "seed"])
-    done = set(zip(table["set"], table["seed"], strict=True))
+    options = claims.parser("iterations", (__doc__ or "").splitlines()[0], 600).parse_args(arguments)
+    table = pd.read_csv(options.output) if options.output.exists() else pd.DataFrame(columns=list(KEY))
+    done = set(table[list(KEY)].itertuples(index=False, name=None))
     for category, seed in product(options.categories, options.seeds):
-        if (category, seed) in done:
+        if (category, seed, options.image_size, options.train_images) in done:
             continue
         table = pd.concat([table, pd.DataFrame(rows(options, category, seed)).round(5)])
         write_atomically(options.output, table.to_csv(index=False))
-    print(table.drop(columns="seed").groupby(["set", "arm", "turns"], sort=False).mean().round(3).to_string())
+    print(table.drop(columns=list(KEY[1:])).groupby(["set", "arm", "turns"], sort=False).mean().round(3).to_string())
 
 
 def rows(options: argparse.Namespace, category: str, seed: int) -> Iterator[dict[str, Any]]:
     """Yield a row for every arm and number of turns."""
-    named = {"set": category, "seed": seed}
-    model, held_out, test = trained(options, category, seed, inpainting=True)
-    for row in asked(options, model, held_out, test):
+    named = dict(zip(KEY, (category, seed, options.image_size, options.train_images), strict=True))
+    for row in asked(options, *trained(options, category, seed)):
         yield named | row
-    model, held_out, test = trained(options, category, seed, inpainting=False, iterations=0)
-    turns = turns_of(model, held_out.image), turns_of(model, test.image)
-    yield named | {"arm": "autoencoder", "turns": 0} | figures(model, *turns, test)
+    for arm, arguments in OTHERS.items():
+        model, held_out, test = trained(options, category, seed, iterations=0, **arguments)
+        turns = turns_of(model, held_out.image), turns_of(model, test.image)
+        yield named | {"arm": arm, "turns": 0} | figures(model, *turns, test)
 
 
 def trained(options: argparse.Namespace, category: str, seed: int, **arguments: Any) -> tuple[I3ad, Images, Images]:
@@ -67,9 +70,12 @@ def trained(options: argparse.Namespace, category: str, seed: int, **arguments: 
     return model, images_of(model, held_out), images_of(model, module.test_data)
 
 
-def build(options: argparse.Namespace, **arguments: Any) -> I3ad:
-    """Return a model at the wanted size."""
-    return I3ad(image_size=options.image_size, visualizer=False, **arguments)
+def build(options: argparse.Namespace, *, skips: bool = True, **arguments: Any) -> I3ad:
+    """Return a model at the wanted size, with or without the network's skip connections."""
+    model = I3ad(image_size=options.image_size, visualizer=False, **arguments)
+    if not skips:
+        model.model.inpaint.skips = 0.0
+    return model
 
 
 def images_of(model: Any, dataset: Any) -> Images:
@@ -87,7 +93,7 @@ def asked(options: argparse.Namespace, model: I3ad, held_out: Images, test: Imag
     weights = {name: value for name, value in model.state_dict().items() if "suspicion" not in name}
     for number, (masked_by, counts) in enumerate(MASKS.items()):
         other: Any = build(options, masked_by=masked_by, iterations=max(counts)).eval()
-        other.load_state_dict(weights, strict=False)
+        load(other, weights)
         other.model.fit_thresholds(iter(held_out.image.split(8)))
         normal, found = turns_of(other, held_out.image), turns_of(other, test.image)
         for count in counts:
@@ -97,6 +103,15 @@ def asked(options: argparse.Namespace, model: I3ad, held_out: Images, test: Imag
             other.model.aggregation = aggregation
             shown = figures(other, normal[: TURNS + 1], found[: TURNS + 1], test)
             yield {"arm": f"{masked_by}, {aggregation}", "turns": TURNS} | shown
+
+
+def load(model: I3ad, weights: dict[str, Tensor]) -> None:
+    """Load all weights but the scale of the mask's residual, which depends on what that is."""
+    keys = model.load_state_dict(weights, strict=False)
+    wrong = [*keys.unexpected_keys, *(key for key in keys.missing_keys if "suspicion" not in key)]
+    if wrong:
+        message = f"Arms are one network, but these weights differ: {wrong}."
+        raise RuntimeError(message)
 
 
 @torch.no_grad()
@@ -115,7 +130,10 @@ def turns_of(model: Any, image: Tensor) -> list[Turn]:
 
 @torch.no_grad()
 def figures(model: Any, normal: list[Turn], found: list[Turn], test: Images) -> dict[str, float]:
-    """Return accuracy, and of the last turn signal-to-noise ratio, PSNR of normal pixels that it filled, its mask.
+    """Return accuracy, signal-to-noise ratios, and of the last turn PSNR of the normal pixels that it filled, its mask.
+
+    Signal to noise is that of 1 - SSIM of the last turn (``snr``), of the first turn where the last one hides
+    (``snr_cut``: what a mask does without anything inpainted anew), and of the map that is scored (``snr_map``).
 
     Args:
         model: Whose score is calibrated here.
@@ -130,13 +148,15 @@ def figures(model: Any, normal: list[Turn], found: list[Turn], test: Images) -> 
     anomaly_map, score = network.score(aggregated[1], size)
     truth, defective = test.truth[:, 0].numpy(), test.truth.flatten(1).any(1).numpy()
     last = found[-1].image
-    ratio = signal_to_noise(dissimilarity(test.image, last), test.truth)
+    first = dissimilarity(test.image, found[0].image)
     filled = (found[-1].mask > 0) & ~test.truth  # what is bypassed has no error
     error = (test.image - last).square().mean(1, keepdim=True)[filled].mean()
     return {
         "image_auroc": measured(AUROC(FIELDS), unit(score.numpy()), defective),
         "aupro": measured(AUPRO(fields=FIELDS, fpr_limit=0.3), unit(anomaly_map[:, 0].numpy()), truth),
-        "snr": ratio,
+        "snr": signal_to_noise(dissimilarity(test.image, last), test.truth),
+        "snr_cut": signal_to_noise(first * found[-1].mask, test.truth),
+        "snr_map": signal_to_noise(anomaly_map, test.truth),
         "psnr_normal": float(-10 * error.log10()),
         "hidden": float(found[-1].mask.mean()),
         "settled": settled(found),

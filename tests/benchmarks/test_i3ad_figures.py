@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from anomalib_stc.data.demo_set import Recipe, write_demo_set
+from anomalib_stc.models import I3ad
 from anomalib_stc.models.i3ad.torch_model import Turn
 from benchmarks import iterations
 
@@ -25,16 +26,28 @@ def test_a_table_of_all_arms(
         *[("features", turns) for turns in (0, 1, 2, 4, 8)],
         *[(f"features, {name}", 4) for name in ("last", "mean", "mean_first")],
         *[(mask, turns) for mask in ("pixels", "l1") for turns in (1, 4)],
+        ("no skips", 0),
         ("autoencoder", 0),
     ]
-    measures = table[["image_auroc", "aupro", "snr", "psnr_normal"]]
+    measures = table[["image_auroc", "aupro", "snr", "snr_cut", "snr_map", "psnr_normal"]]
     assert measures.notna().all(axis=None)
-    assert table.loc[[("features", 0), ("autoencoder", 0)], "hidden"].tolist() == [1, 1]
-    assert (table["hidden"].drop([("features", 0), ("autoencoder", 0)]) <= 0.5).all()
+    first = [("features", 0), ("no skips", 0), ("autoencoder", 0)]
+    assert table.loc[first, "hidden"].tolist() == [1, 1, 1]
+    assert table.loc[first, "snr"].equals(table.loc[first, "snr_cut"])  # with everything hidden nothing is cut
+    assert (table["hidden"].drop(first) <= 0.5).all()
     assert "aupro" in capsys.readouterr().out
     monkeypatch.setattr(iterations, "rows", lambda *_: pytest.fail("it is finished"))
-    iterations.main([*where, "--seeds", "0", "--image-size", "64"])
+    iterations.main([*where, "--seeds", "0", "--image-size", "64", "--train-images", "16"])
     assert pd.read_csv(tmp_path / "t.csv").set_index(["arm", "turns"]).equals(table)
+
+
+def test_arms_are_one_network() -> None:
+    model = I3ad(32, backbone="none", codebook_items=4, visualizer=False)
+    weights = {name: value for name, value in model.state_dict().items() if "suspicion" not in name}
+    iterations.load(model, weights)
+    del weights["model.mask.threshold"]
+    with pytest.raises(RuntimeError, match="threshold"):
+        iterations.load(model, weights)
 
 
 def test_signal_to_noise_by_hand() -> None:
