@@ -172,7 +172,7 @@ def settled(turns: list[Turn]) -> float:
 
 def signal_to_noise(residual: Tensor, truth: Tensor) -> float:
     """Return the mean residual inside over that outside of the defects, of images with one (N, 1, H, W)."""
-    ratio = SignalToNoise()
+    ratio = SignalToNoise(1)
     ratio.update([residual], truth)
     return float(ratio.compute()[0])
 

@@ -1,6 +1,6 @@
 """Checks of arguments: one sentence says what came and what was expected."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 
 def check_known(name: str, value: str, known: Iterable[str]) -> None:
@@ -9,6 +9,12 @@ def check_known(name: str, value: str, known: Iterable[str]) -> None:
     if value not in known:
         msg = f"{name} is '{value}', expected one of {', '.join(known)}: choose one of these."
         raise ValueError(msg)
+
+
+def check_weights(weights: Mapping[str, float]) -> dict[str, float]:
+    """Return the weights of losses, or raise a `ValueError` if one is negative or all are zero."""
+    check("Loss weights", dict(weights), min(weights.values()) >= 0 < max(weights.values()), "none below 0, one above")
+    return dict(weights)
 
 
 def check(what: str, given: object, fits: bool, expected: str) -> None:

@@ -167,11 +167,12 @@ def test_signal_to_noise_by_hand() -> None:
     truth = torch.zeros(2, 1, SIDE, SIDE, dtype=torch.bool)
     truth[0, :, :16, :16] = True
     residual = 1 + 2 * truth.float()
-    snr = SignalToNoise()
-    snr.update([residual, residual], truth)
+    snr = SignalToNoise(2)
     snr.update([residual[1:], residual[1:]], truth[1:])
-    assert [ratio.item() for ratio in snr.compute()] == [pytest.approx(3), pytest.approx(3)]
-    assert snr.compute() == []
+    assert snr.compute().isnan().all()
+    snr.update([residual, residual**2], truth)
+    snr.update([100 * residual[1:], residual[1:]], truth[1:])
+    torch.testing.assert_close(snr.compute(), torch.tensor([3.0, 9.0]))
 
 
 @pytest.mark.parametrize(
@@ -183,6 +184,10 @@ def test_signal_to_noise_by_hand() -> None:
         ({"inpainting": False}, "Iterations"),
         ({"grid_masks": 1}, "Grid masks"),
         ({"grid_cell": 12}, "Grid cell"),
+        ({"grid_cell": SIDE}, "Grid cell"),
+        ({"feature_loss": 0.0}, "Feature loss"),
+        ({"doubt_loss": 0.0}, "Doubt loss"),
+        ({"masked_loss": -1.0}, "Loss weights"),
         ({"mask_quantile": 1.0}, "Mask quantile"),
         ({"mask_dilation": -1}, "Mask dilation"),
         ({"mask_cap": 0.0}, "Mask cap"),

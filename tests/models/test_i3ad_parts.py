@@ -42,6 +42,14 @@ def test_the_cap_leaves_the_highest() -> None:
     assert torch.equal(hidden, (ramp >= 48).float())
 
 
+@torch.no_grad()
+def test_a_cap_that_would_leave_nothing_to_hide_is_one_sentence() -> None:
+    """One of 8 x 8 cells and its neighbours are 9; of as many a cap of .14 hides 8, of .15 nine."""
+    assert AdaptiveMask(0.9, 1, 0.15)(one_hot(3, 4)).sum() == 9 * GRID_STRIDE**2
+    with pytest.raises(ValueError, match=r"^Mask dilation came as 1, expected .*\.$"):
+        AdaptiveMask(0.9, 1, 0.14)(one_hot(3, 4))
+
+
 def test_images_of_a_batch_do_not_share_the_cap() -> None:
     mask = AdaptiveMask(0.9, 1, 0.5)
     mask.threshold.fill_(0.5)

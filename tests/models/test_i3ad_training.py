@@ -26,7 +26,7 @@ def test_the_signal_to_noise_ratio_is_logged_and_the_turns_are_drawn(demo_root: 
     engine = Engine(default_root_dir=tmp_path, max_epochs=1, **QUIET)
     engine.fit(model, datamodule=data)
     metrics = engine.test(model, datamodule=data)[0]
-    assert [metrics[f"snr_turn_{turn}"] > 0 for turn in range(model.model.iterations + 1)]
+    assert all(metrics[f"snr_turn_{turn}"] > 0 for turn in range(model.model.iterations + 1))
     batch = engine.predict(model, datamodule=data)[0]
     assert isinstance(batch, ReconstructionBatch)
     assert batch.turns.shape == (len(batch.image), model.model.iterations + 1, 5, 64, 64)

@@ -18,7 +18,7 @@ class AdaptiveMask(nn.Module):
         area: Largest share of the image that is hidden, in (0, 1); above, the highest residuals decide.
 
     Raises:
-        ValueError: If one is out of range.
+        ValueError: If one is out of range, or a single suspicious cell and its neighbours are more than that share.
     """
 
     def __init__(self, normal: float, dilation: int, area: float) -> None:
@@ -36,7 +36,8 @@ class AdaptiveMask(nn.Module):
         """Return masks (B, 1, H, W), 1 where hidden, from residuals (B, 1, H, W)."""
         side = 2 * self.dilation + 1
         around = F.max_pool2d(cells(residual), side, 1, self.dilation)
-        most = max(1, int(self.area * around[0].numel()))
+        most = int(self.area * around[0].numel())
+        check("Mask dilation", self.dilation, side**2 <= most, f"a cell and its neighbours to be at most {most} cells")
         cap = around.flatten(1).topk(most + 1).values[:, -1, None, None, None]
         hidden = (around > torch.maximum(cap, self.threshold)).to(residual.dtype)
         return F.interpolate(hidden, scale_factor=GRID_STRIDE, mode="nearest")

@@ -21,6 +21,8 @@ from anomalib_stc.models.i3ad.loss import I3adLoss
 from anomalib_stc.models.i3ad.torch_model import I3adModel, Turns
 from anomalib_stc.models.i3ad.turns import SignalToNoise, defects, drawn
 
+SCORED = "for what the map is made of: raise it, or set its score to 0"
+
 
 class I3ad(ReconstructionModule, AnomalibModule):  # type: ignore[misc] # anomalib's own to_onnx differs from Lightning's
     """Inpainting of what looks anomalous by structural similarity, by turns.
@@ -125,6 +127,10 @@ class I3ad(ReconstructionModule, AnomalibModule):  # type: ignore[misc] # anomal
             pre_processor = self.configure_pre_processor(image_size)
         super().__init__(pre_processor, post_processor, evaluator, visualizer)
         check("Grid masks", grid_masks, grid_masks > 1, "two or more")
+        side = max([image_size] if isinstance(image_size, int) else image_size)
+        check("Grid cell", grid_cell, grid_cell < side, f"less than the image's {side} pixels")
+        check("Feature loss", feature_loss, feature_loss > 0 or feature_score == 0, f"more than 0 {SCORED}")
+        check("Doubt loss", doubt_loss, doubt_loss > 0 or colour_score == 0, f"more than 0 {SCORED}")
         self.training_masks = TrainingMasks(mask_area, mask_cells)
         features = texture_features(backbone, colour)
         codebook = Codebook(codebook_items, features.channels, codebook_sharpness)
@@ -151,7 +157,7 @@ class I3ad(ReconstructionModule, AnomalibModule):  # type: ignore[misc] # anomal
             },
             PatchDiscriminator(bias=False) if adversarial_loss else None,
         )
-        self.snr = SignalToNoise() if log_snr else None
+        self.snr = SignalToNoise(iterations + 1) if log_snr else None
         self.calibrate_on_held_out(holdout, normal_quantile)
 
     def losses(self, image: Tensor) -> dict[str, Tensor]:
@@ -182,6 +188,8 @@ class I3ad(ReconstructionModule, AnomalibModule):  # type: ignore[misc] # anomal
             self.snr.update(residuals, defects(batch.gt_mask, size))
 
     def on_test_epoch_end(self) -> None:
-        """Log mean residual inside over outside the ground truth, a turn."""
-        if self.snr is not None:
-            self.log_dict({f"snr_turn_{turn}": ratio for turn, ratio in enumerate(self.snr.compute())})
+        """Log mean residual inside over outside the ground truth, a turn; nothing without a defect."""
+        if self.snr is not None and self.snr.update_called:
+            ratios = enumerate(self.snr.compute())
+            self.log_dict({f"snr_turn_{turn}": ratio for turn, ratio in ratios if not ratio.isnan()})
+            self.snr.reset()

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
+from anomalib_stc.components.choice import check_weights
 from anomalib_stc.components.discriminator import HINGE, PatchDiscriminator, adversarial_losses
 from anomalib_stc.components.similarity import dissimilarity
 from anomalib_stc.components.window import random_window
@@ -24,7 +25,7 @@ class I3adLoss(nn.Module):
 
     def __init__(self, weights: Mapping[str, float], discriminator: PatchDiscriminator | None) -> None:
         super().__init__()
-        self.weights = dict(weights)
+        self.weights = check_weights(weights)
         self.discriminator = discriminator
 
     def forward(self, image: Tensor, mask: Tensor, filled: Filled, unlikely: Tensor) -> dict[str, Tensor]:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torchmetrics import Metric
 
 from anomalib_stc.components.scoring import resize
 from anomalib_stc.models.i3ad.torch_model import I3adModel, Turns
@@ -54,24 +55,30 @@ def defects(truth: Tensor, size: Sequence[int]) -> Tensor:
     return resize(truth.reshape(len(truth), 1, *truth.shape[-2:]).float(), tuple(size)) > 0.5
 
 
-class SignalToNoise:
-    """Mean residual inside over that outside the ground truth, of every turn, over images with defects."""
+class SignalToNoise(Metric):
+    """Mean residual inside over that outside the ground truth, of every turn, over images with defects.
 
-    def __init__(self) -> None:
-        self.sums: dict[int, Tensor] = {}
+    Args:
+        turns: Number of turns.
+    """
 
-    @torch.no_grad()
+    full_state_update = False
+
+    def __init__(self, turns: int) -> None:
+        super().__init__()
+        self.sums: Tensor
+        self.add_state("sums", torch.zeros(4, turns), dist_reduce_fx="sum")
+
     def update(self, residuals: Sequence[Tensor], truth: Tensor) -> None:
         """Look at residuals (B, 1, H, W), one a turn, where images have defects: ``truth`` (B, 1, H, W) bool."""
-        seen = truth.flatten(1).any(1)
-        if not seen.any():
-            return
-        inside = truth[seen].double()
-        for index, residual in enumerate(residual[seen].double() for residual in residuals):
-            sums = [(residual * inside).sum(), inside.sum(), (residual * (1 - inside)).sum(), (1 - inside).sum()]
-            self.sums[index] = self.sums.get(index, 0) + torch.stack(sums)
+        every = torch.cat(list(residuals), 1)  # (B, turns, H, W)
+        seen = truth.flatten(1).any(1).to(every)[:, None, None, None]
+        parts = (truth.to(every), seen * ~truth)
+        self.sums += torch.stack(
+            [(value * part).sum((0, 2, 3)) for part in parts for value in (every, torch.ones_like(every))]
+        )
 
-    def compute(self) -> list[Tensor]:
-        """Return the ratios by turn, and forget them; none if no image had a defect."""
-        sums, self.sums = self.sums, {}
-        return [(hit / area / (miss / rest)).float() for hit, area, miss, rest in sums.values()]
+    def compute(self) -> Tensor:
+        """Return the ratios (turns,); not a number if no image had a defect."""
+        hit, area, miss, rest = self.sums
+        return (hit / area) / (miss / rest)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from anomalib_stc.components.choice import check_weights
 from anomalib_stc.components.correspondence import value_loss
 from anomalib_stc.components.discriminator import PatchDiscriminator, adversarial_losses
 from anomalib_stc.components.window import random_window
@@ -21,7 +22,7 @@ class ProxyAnoLoss(nn.Module):
 
     def __init__(self, weights: Mapping[str, float], discriminator: PatchDiscriminator | None) -> None:
         super().__init__()
-        self.weights = dict(weights)
+        self.weights = check_weights(weights)
         self.discriminator = discriminator
 
     def forward(self, image: Tensor, proxy: Tensor, output: Bridge) -> dict[str, Tensor]:
