@@ -42,7 +42,7 @@ def test_a_table_of_all_arms(
 
 
 def test_arms_are_one_network() -> None:
-    model = I3ad(32, backbone="none", codebook_items=4, visualizer=False)
+    model = I3ad(64, backbone="none", codebook_items=4, visualizer=False)
     weights = {name: value for name, value in model.state_dict().items() if "suspicion" not in name}
     iterations.load(model, weights)
     del weights["model.mask.threshold"]
