@@ -174,7 +174,7 @@ def signal_to_noise(residual: Tensor, truth: Tensor) -> float:
     """Return the mean residual inside over that outside of the defects, of images with one (N, 1, H, W)."""
     ratio = SignalToNoise(1)
     ratio.update([residual], truth)
-    return float(ratio.compute()[0])
+    return float(ratio.compute())
 
 
 if __name__ == "__main__":

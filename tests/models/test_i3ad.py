@@ -175,6 +175,19 @@ def test_signal_to_noise_by_hand() -> None:
     torch.testing.assert_close(snr.compute(), torch.tensor([3.0, 9.0]))
 
 
+def test_signal_to_noise_of_a_single_turn_is_logged_once() -> None:
+    model = build(iterations=0, log_snr=True)
+    logged: list[dict[str, Any]] = []
+    model.log_dict = logged.append
+    model.on_test_epoch_end()
+    truth = torch.zeros(1, 1, SIDE, SIDE, dtype=torch.bool)
+    truth[..., :16, :16] = True
+    model.snr.update([1 + truth.float()], truth)
+    model.on_test_epoch_end()
+    model.on_test_epoch_end()
+    assert logged == [{"snr_turn_0": pytest.approx(2)}]
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

@@ -190,6 +190,6 @@ class I3ad(ReconstructionModule, AnomalibModule):  # type: ignore[misc] # anomal
     def on_test_epoch_end(self) -> None:
         """Log mean residual inside over outside the ground truth, a turn; nothing without a defect."""
         if self.snr is not None and self.snr.update_called:
-            ratios = enumerate(self.snr.compute())
+            ratios = enumerate(self.snr.compute().reshape(-1))
             self.log_dict({f"snr_turn_{turn}": ratio for turn, ratio in ratios if not ratio.isnan()})
             self.snr.reset()

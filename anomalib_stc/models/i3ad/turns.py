@@ -79,6 +79,6 @@ class SignalToNoise(Metric):
         )
 
     def compute(self) -> Tensor:
-        """Return the ratios (turns,); not a number if no image had a defect."""
+        """Return the ratios (turns,), or () for one turn; not a number if no image had a defect."""
         hit, area, miss, rest = self.sums
         return (hit / area) / (miss / rest)
