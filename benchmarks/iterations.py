@@ -130,10 +130,11 @@ def turns_of(model: Any, image: Tensor) -> list[Turn]:
 
 @torch.no_grad()
 def figures(model: Any, normal: list[Turn], found: list[Turn], test: Images) -> dict[str, float]:
-    """Return accuracy, signal-to-noise ratios, and of the last turn PSNR of the normal pixels that it filled, its mask.
+    """Return accuracy, signal-to-noise ratios, PSNR of the normal pixels that the last turn filled, and its mask.
 
     Signal to noise is that of 1 - SSIM of the last turn (``snr``), of the first turn where the last one hides
     (``snr_cut``: what a mask does without anything inpainted anew), and of the map that is scored (``snr_map``).
+    Likewise ``psnr_cut`` is that of the first turn at the pixels that the last one filled.
 
     Args:
         model: Whose score is calibrated here.
@@ -147,20 +148,25 @@ def figures(model: Any, normal: list[Turn], found: list[Turn], test: Images) -> 
     network.score.calibrate({name: residual.mean() for name, residual in aggregated[0].items()})
     anomaly_map, score = network.score(aggregated[1], size)
     truth, defective = test.truth[:, 0].numpy(), test.truth.flatten(1).any(1).numpy()
-    last = found[-1].image
-    first = dissimilarity(test.image, found[0].image)
+    start, last = found[0].image, found[-1].image
+    first = dissimilarity(test.image, start)
     filled = (found[-1].mask > 0) & ~test.truth  # what is bypassed has no error
-    error = (test.image - last).square().mean(1, keepdim=True)[filled].mean()
     return {
         "image_auroc": measured(AUROC(FIELDS), unit(score.numpy()), defective),
         "aupro": measured(AUPRO(fields=FIELDS, fpr_limit=0.3), unit(anomaly_map[:, 0].numpy()), truth),
         "snr": signal_to_noise(dissimilarity(test.image, last), test.truth),
         "snr_cut": signal_to_noise(first * found[-1].mask, test.truth),
         "snr_map": signal_to_noise(anomaly_map, test.truth),
-        "psnr_normal": float(-10 * error.log10()),
+        "psnr_normal": psnr(test.image, last, filled),
+        "psnr_cut": psnr(test.image, start, filled),
         "hidden": float(found[-1].mask.mean()),
         "settled": settled(found),
     }
+
+
+def psnr(image: Tensor, other: Tensor, where: Tensor) -> float:
+    """Return the peak signal-to-noise ratio in dB of images (N, 3, H, W) in [0, 1] at some pixels (N, 1, H, W) bool."""
+    return float(-10 * (image - other).square().mean(1, keepdim=True)[where].mean().log10())
 
 
 def settled(turns: list[Turn]) -> float:

@@ -29,11 +29,12 @@ def test_a_table_of_all_arms(
         ("no skips", 0),
         ("autoencoder", 0),
     ]
-    measures = table[["image_auroc", "aupro", "snr", "snr_cut", "snr_map", "psnr_normal"]]
+    measures = table[["image_auroc", "aupro", "snr", "snr_cut", "snr_map", "psnr_normal", "psnr_cut"]]
     assert measures.notna().all(axis=None)
     first = [("features", 0), ("no skips", 0), ("autoencoder", 0)]
     assert table.loc[first, "hidden"].tolist() == [1, 1, 1]
-    assert table.loc[first, "snr"].equals(table.loc[first, "snr_cut"])  # with everything hidden nothing is cut
+    for measure in ("snr", "psnr_normal"):  # with everything hidden nothing is cut
+        assert table.loc[first, measure].tolist() == table.loc[first, f"{measure.split('_')[0]}_cut"].tolist()
     assert (table["hidden"].drop(first) <= 0.5).all()
     assert "aupro" in capsys.readouterr().out
     monkeypatch.setattr(iterations, "rows", lambda *_: pytest.fail("it is finished"))
@@ -56,6 +57,13 @@ def test_signal_to_noise_by_hand() -> None:
     residual = torch.where(truth, 3.0, 1.5)
     residual[1] = 100  # without a defect it does not count
     assert iterations.signal_to_noise(residual, truth) == pytest.approx(2)
+
+
+def test_psnr_by_hand() -> None:
+    where = torch.zeros(1, 1, 2, 2, dtype=torch.bool)
+    where[..., 0] = True
+    image = torch.zeros(1, 3, 2, 2)
+    assert iterations.psnr(image, torch.where(where, 0.1, 1.0), where) == pytest.approx(20)
 
 
 def test_images_whose_mask_stays_are_settled() -> None:
