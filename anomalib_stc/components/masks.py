@@ -3,6 +3,8 @@
 For training free-form strokes (Yu et al., ICCV 2019) and grids of cells, for scoring complementary grids.
 """
 
+from math import ceil, floor
+
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
@@ -72,11 +74,19 @@ def strokes(height: int, width: int, share: float) -> Tensor:
         steps = torch.stack([heading.cos(), heading.sin()], 1) * radius
         start = torch.rand(2) * torch.tensor([width, height])
         for left, top in (start + steps.cumsum(0)).tolist():
-            pen.ellipse((left - radius, top - radius, left + radius, top + radius), fill=1)
-            hidden = int(np.asarray(canvas).sum())
+            disc = (left - radius, top - radius, left + radius, top + radius)
+            around = (floor(disc[0]), floor(disc[1]), ceil(disc[2]) + 1, ceil(disc[3]) + 1)
+            hidden -= drawn(canvas, around)
+            pen.ellipse(disc, fill=1)
+            hidden += drawn(canvas, around)
             if hidden >= share * height * width:
                 break
     return torch.from_numpy(np.array(canvas, dtype=np.float32))[None]
+
+
+def drawn(canvas: Image.Image, box: tuple[int, int, int, int]) -> int:
+    """Return how many pixels of a box (left, top, right, bottom) are drawn; what is beyond the canvas is not."""
+    return int(np.asarray(canvas.crop(box)).sum())
 
 
 def complementary(height: int, width: int, count: int, cell: int) -> Tensor:

@@ -41,7 +41,8 @@ def build(**arguments: Any) -> I3ad:
 class TestContract(ModelContract):
     @staticmethod
     def build(**arguments: Any) -> I3ad:
-        return I3ad(**{**SMALL, **arguments})
+        """With turns enough that one goes on from another's mask, in the export too."""
+        return I3ad(**{**SMALL, "iterations": 2, **arguments})
 
 
 @pytest.mark.parametrize("arguments", SWITCHES.values(), ids=SWITCHES.keys())
