@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> None:
     for category, seed in product(options.categories, options.seeds):
         if (category, seed, options.image_size, options.train_images) in done:
             continue
-        table = pd.concat([table, pd.DataFrame(rows(options, category, seed)).round(5)])
+        table = pd.concat([table, pd.DataFrame(rows(options, category, seed)).round(5)]).astype({"turns": int})
         write_atomically(options.output, table.to_csv(index=False))
     print(table.drop(columns=list(KEY[1:])).groupby(["set", "arm", "turns"], sort=False).mean().round(3).to_string())
 
