@@ -1,9 +1,12 @@
 """Structural similarity as a residual, by closed forms."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
+from kornia.metrics import ssim as kornia_ssim
 
-from anomalib_stc.components.similarity import dissimilarity
+from anomalib_stc.components.similarity import WINDOW, dissimilarity, ssim
 
 
 def noise(seed: int = 0) -> torch.Tensor:
@@ -25,3 +28,30 @@ def test_of_constants_luminance_is_left() -> None:
     result = dissimilarity(first, second)
     assert result.mean().item() == pytest.approx((1 - ssim) / 2, abs=1e-4)
     assert result.std() < 1e-4, "also at the border"
+
+
+@pytest.mark.parametrize("contrast", [0.01, 0.3, 1.0])
+def test_it_is_kornias(contrast: float) -> None:
+    first = 0.2 + 0.6 * noise().double() * contrast
+    second = first + 0.2 * contrast * (noise(1).double() - 0.5)
+    torch.testing.assert_close(ssim(first, second), kornia_ssim(first, second, WINDOW), rtol=0, atol=1e-6)
+
+
+def test_it_is_rounded_less_where_structure_is_weak() -> None:
+    """Single against double precision, on a bright and smooth texture: what an export may differ by."""
+    first = 0.6 + 0.05 * noise()
+    second = first + 0.05 * (noise(1) - 0.5)
+
+    def rounding(measure: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> float:
+        return (measure(first, second) - measure(first.double(), second.double())).abs().max().item()
+
+    ours, theirs = rounding(ssim), rounding(lambda *images: kornia_ssim(*images, WINDOW))
+    assert ours < 1e-5
+    assert ours < theirs / 10
+
+
+def test_mixed_precision_changes_nothing() -> None:
+    first, second = noise(), noise(1)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(dissimilarity(first, second), dissimilarity(first, second.double()))
+    assert dissimilarity(first, second.bfloat16()).dtype == torch.float32
