@@ -54,4 +54,4 @@ def test_mixed_precision_changes_nothing() -> None:
     first, second = noise(), noise(1)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(dissimilarity(first, second), dissimilarity(first, second.double()))
-    assert dissimilarity(first, second.bfloat16()).dtype == torch.float32
+    assert dissimilarity(first.bfloat16(), second.bfloat16()).dtype == torch.float32
