@@ -1,9 +1,6 @@
 """What every model of this package promises; a model's tests inherit this class and say how to build a small one."""
 
-import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -62,17 +59,6 @@ def run_openvino(path: Path, image: np.ndarray) -> dict[str, np.ndarray]:
     """Run an OpenVINO model on the CPU in single precision."""
     compiled = ov.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return {next(iter(port.names)): value for port, value in compiled(image).items()}
-
-
-@contextmanager
-def uncovered() -> Iterator[None]:
-    """Look away from torch's own exporter: to trace its lines for coverage takes as long as to run them."""
-    tracer = sys.gettrace()
-    sys.settrace(None)
-    try:
-        yield
-    finally:
-        sys.settrace(tracer)
 
 
 RUNTIMES = {"onnx": run_onnx, "openvino": run_openvino}
@@ -173,8 +159,7 @@ class ModelContract(ABC):
     def exported(cls, trained: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         model, _ = trained
         root = tmp_path_factory.mktemp("export")
-        with uncovered():
-            onnx = model.to_onnx(root, opset_version=OPSET)
+        onnx = model.to_onnx(root, opset_version=OPSET)
         openvino = root / "model.xml"  # by the steps of anomalib's to_openvino; tracing twice costs a minute
         ov.save_model(ov.convert_model(onnx), openvino, compress_to_fp16=False)
         return {"onnx": onnx, "openvino": openvino}
