@@ -14,6 +14,7 @@ SPREAD = {"test_readme.py"}
 pytest.register_assert_rewrite("tests.models.contract", "tests.models.training_contract")
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests of a file, which may share a training, in one process of many; spread the long that share none."""
     for item in items:

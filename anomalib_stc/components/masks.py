@@ -64,7 +64,7 @@ class TrainingMasks:
 
 def strokes(height: int, width: int, share: float) -> Tensor:
     """Draw strokes, rows of discs in a slowly turning direction, until a share of the image (1, H, W) is hidden."""
-    canvas = Image.new("1", (width, height))
+    canvas = Image.new("L", (width, height))
     pen = ImageDraw.Draw(canvas)
     low, high = (part * min(height, width) for part in STROKE)
     hidden = 0
@@ -86,7 +86,7 @@ def strokes(height: int, width: int, share: float) -> Tensor:
 
 def drawn(canvas: Image.Image, box: tuple[int, int, int, int]) -> int:
     """Return how many pixels of a box (left, top, right, bottom) are drawn; what is beyond the canvas is not."""
-    return int(np.asarray(canvas.crop(box)).sum())
+    return canvas.crop(box).histogram()[1]
 
 
 def complementary(height: int, width: int, count: int, cell: int) -> Tensor:
