@@ -23,7 +23,7 @@ demo: $(VENV)/installed ## train, test and export STCM on the demo set; pictures
 	$(BIN)/python -m anomalib_stc.demo --output demo $(DEMO_ARGS)
 
 test: $(VENV)/installed ## all tests but the slow ones, TEST_JOBS at a time; fails under 90 % coverage
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n $(TEST_JOBS) --dist loadgroup --cov=anomalib_stc --cov-fail-under=90 $(TEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n $(TEST_JOBS) --dist loadfile --cov=anomalib_stc --cov-fail-under=90 $(TEST_ARGS)
 
 test-long: $(VENV)/installed ## all tests, the slow ones included
 	$(BIN)/python -m pytest $(TEST_ARGS)

@@ -10,16 +10,7 @@ import pytest
 import torch
 
 VARIABLE = "ANOMALIB_STC_DATA"
-SPREAD = {"test_readme.py"}
 pytest.register_assert_rewrite("tests.models.contract", "tests.models.training_contract")
-
-
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file, which may share a training, in one process of many; spread the long that share none."""
-    for item in items:
-        if item.path.name not in SPREAD:
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.fixture(scope="session", autouse=True)
