@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 import pandas as pd
 import torch
 from anomalib.metrics import AUPRO, AUROC
+from kornia.metrics import psnr as kornia_psnr
 from torch import Tensor
 
 from anomalib_stc.components.holdout import plain_loader
@@ -166,7 +167,8 @@ def figures(model: Any, normal: list[Turn], found: list[Turn], test: Images) -> 
 
 def psnr(image: Tensor, other: Tensor, where: Tensor) -> float:
     """Return the peak signal-to-noise ratio in dB of images (N, 3, H, W) in [0, 1] at some pixels (N, 1, H, W) bool."""
-    return float(-10 * (image - other).square().mean(1, keepdim=True)[where].mean().log10())
+    every = where.expand_as(image)
+    return float(kornia_psnr(image[every], other[every], 1.0))
 
 
 def settled(turns: list[Turn]) -> float:

@@ -13,6 +13,7 @@ from PIL import Image
 from anomalib_stc.data import TextureDemo
 from benchmarks.__main__ import main as benchmark
 from tests.models.training_contract import command
+from tests.small_sets import keep
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -35,9 +36,7 @@ def place(demo_root: Path, tmp_path: Path) -> Path:
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     category = next(demo_root.glob("brick-*-s*"), None) or next(demo_root.glob("brick-*"))
     shutil.copytree(category, tmp_path / "R" / "C")
-    for image in (tmp_path / "R" / "C").glob("*/*/*.png"):
-        if "train" not in image.parts and int(image.stem) % 10 > 1:  # every picture drawn takes its time
-            image.unlink()
+    keep(tmp_path / "R" / "C", test=2)  # every picture drawn takes its time
     for folder, brightness in (("good", 120), ("bad", 220)):
         (tmp_path / "R" / folder).mkdir()
         for number in range(12):

@@ -11,9 +11,11 @@ def check_known(name: str, value: str, known: Iterable[str]) -> None:
         raise ValueError(msg)
 
 
-def check_weights(weights: Mapping[str, float]) -> dict[str, float]:
-    """Return the weights of losses, or raise a `ValueError` if one is negative or all are zero."""
-    check("Loss weights", dict(weights), min(weights.values()) >= 0 < max(weights.values()), "none below 0, one above")
+def check_weights(name: str, weights: Mapping[str, float]) -> dict[str, float]:
+    """Return weights as they are, or raise a `ValueError` if one is negative or none is positive."""
+    if not (all(weight >= 0 for weight in weights.values()) and any(weights.values())):
+        msg = f"{name} are {dict(weights)}, expected none negative and one positive: raise one of them."
+        raise ValueError(msg)
     return dict(weights)
 
 

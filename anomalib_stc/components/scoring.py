@@ -8,7 +8,7 @@ from kornia.filters import gaussian_blur2d
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from anomalib_stc.components.choice import check_known
+from anomalib_stc.components.choice import check_known, check_weights
 
 CELL = 4  # pixels of the side of the cells that the highest hundredth is taken of; the map is smoother than that
 SHARE = 0.01
@@ -29,10 +29,8 @@ class AnomalyScore(nn.Module):
 
     def __init__(self, weights: Mapping[str, float], sigma: float, reduction: str = "max") -> None:
         super().__init__()
+        weights = check_weights("Score weights", weights)
         self.weights = {name: weight for name, weight in weights.items() if weight != 0}
-        if not self.weights or min(self.weights.values()) < 0:
-            msg = f"Score weights are {dict(weights)}, expected none negative and one positive: raise one of them."
-            raise ValueError(msg)
         check_known("Image score", reduction, REDUCTIONS)
         self.sigma = sigma
         self.reduction = reduction

@@ -9,14 +9,13 @@ import torch
 from anomalib_stc.data.demo_set import Recipe, write_demo_set
 from anomalib_stc.models import ProxyAno
 from benchmarks import pasted, proxy_time
+from tests.small_sets import keep
 
 
 @pytest.fixture(scope="module")
 def category(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = write_demo_set(tmp_path_factory.mktemp("data"), Recipe("gravel", 64, 0))
-    for image in folder.rglob("*.png"):
-        if int(image.stem) >= 20:
-            image.unlink()
+    keep(folder, test=20, train=20)
     return folder
 
 

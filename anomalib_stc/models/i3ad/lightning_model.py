@@ -13,6 +13,7 @@ from anomalib_stc.components.codebook import Codebook
 from anomalib_stc.components.discriminator import PatchDiscriminator
 from anomalib_stc.components.features import texture_features
 from anomalib_stc.components.masks import TrainingMasks
+from anomalib_stc.components.pre_processor import check_size
 from anomalib_stc.components.reconstruction_module import ReconstructionModule
 from anomalib_stc.components.scoring import AnomalyScore
 from anomalib_stc.models.i3ad.adaptive_mask import AdaptiveMask
@@ -127,7 +128,7 @@ class I3ad(ReconstructionModule, AnomalibModule):  # type: ignore[misc] # anomal
             pre_processor = self.configure_pre_processor(image_size)
         super().__init__(pre_processor, post_processor, evaluator, visualizer)
         check("Grid masks", grid_masks, grid_masks > 1, "two or more")
-        side = max([image_size] if isinstance(image_size, int) else image_size)
+        side = max(check_size(image_size, stride=1))
         check("Grid cell", grid_cell, grid_cell < side, f"less than the image's {side} pixels")
         check("Feature loss", feature_loss, feature_loss > 0 or feature_score == 0, f"more than 0 {SCORED}")
         check("Doubt loss", doubt_loss, doubt_loss > 0 or colour_score == 0, f"more than 0 {SCORED}")

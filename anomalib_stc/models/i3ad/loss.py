@@ -25,7 +25,7 @@ class I3adLoss(nn.Module):
 
     def __init__(self, weights: Mapping[str, float], discriminator: PatchDiscriminator | None) -> None:
         super().__init__()
-        self.weights = check_weights(weights)
+        self.weights = check_weights("Loss weights", weights)
         self.discriminator = discriminator
 
     def forward(self, image: Tensor, mask: Tensor, filled: Filled, unlikely: Tensor) -> dict[str, Tensor]:

@@ -22,7 +22,7 @@ class ProxyAnoLoss(nn.Module):
 
     def __init__(self, weights: Mapping[str, float], discriminator: PatchDiscriminator | None) -> None:
         super().__init__()
-        self.weights = check_weights(weights)
+        self.weights = check_weights("Loss weights", weights)
         self.discriminator = discriminator
 
     def forward(self, image: Tensor, proxy: Tensor, output: Bridge) -> dict[str, Tensor]:

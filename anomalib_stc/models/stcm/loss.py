@@ -25,7 +25,7 @@ class StcmLoss(nn.Module):
 
     def __init__(self, weights: Mapping[str, float], discriminator: PatchDiscriminator | None) -> None:
         super().__init__()
-        self.weights = check_weights(weights)
+        self.weights = check_weights("Loss weights", weights)
         self.discriminator = discriminator
 
     def forward(self, image: Tensor, output: StructureTexture, extract: Extract) -> dict[str, Tensor]:
