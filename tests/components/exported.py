@@ -4,17 +4,17 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
-import openvino
 import torch
-from onnx.reference import ReferenceEvaluator
 from torch import Tensor, nn
+
+from tests.runtimes import RUNTIMES
 
 Program = Callable[[Tensor], list[Tensor]]
 TOLERANCE = 1e-5
 
 
 def assert_exports_agree(module: nn.Module, example: Tensor, folder: Path) -> None:
-    """Compare torch, ONNX (its reference implementation) and OpenVINO on one and three images of noise."""
+    """Compare torch, ONNX Runtime and OpenVINO on one and three images of noise."""
     module = module.eval()
     exported = programs(module, example, folder)
     for batch in (1, 3):
@@ -34,12 +34,8 @@ def programs(module: nn.Module, example: Tensor, folder: Path) -> dict[str, Prog
     path = folder / "module.onnx"
     batch = torch.export.Dim("batch", min=1, max=64)
     torch.onnx.export(module, (example,), path, dynamo=True, dynamic_shapes=({0: batch},), verbose=False)
-    reference = ReferenceEvaluator(str(path))
-    compiled = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    return {
-        "onnx": lambda given: _tensors(reference.run(None, {reference.input_names[0]: given.numpy()})),
-        "openvino": lambda given: _tensors(compiled(given.numpy()).values()),
-    }
+    loaded = {name: load(path) for name, load in RUNTIMES.items()}
+    return {name: lambda given, run=run: _tensors(run(given.numpy()).values()) for name, run in loaded.items()}
 
 
 def _tensors(arrays: Iterable[np.ndarray]) -> list[Tensor]:

@@ -9,7 +9,6 @@ from anomalib.data import Folder, InferenceBatch
 from anomalib.engine import Engine
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
-from tiny_model import SIDE, TinyModel, folder_data, write_images
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
@@ -17,6 +16,7 @@ from anomalib_stc.components.calibration import HoldoutCalibration, mean_terms
 from anomalib_stc.components.post_processor import NormalPostProcessor
 from anomalib_stc.components.quantile import upper_quantile
 from anomalib_stc.components.scoring import AnomalyScore
+from tests.components.tiny_model import SIDE, TinyModel, folder_data, write_images
 
 COUNT = 12
 WEIGHTS = {"red": 2.0, "green": 1.0}

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 from anomalib.data import AnomalibDataset
-from tiny_model import folder_data, write_images
 from torchvision.transforms import v2
 
 from anomalib_stc.components.holdout import plain_loader, split_holdout
+from tests.components.tiny_model import folder_data, write_images
 
 
 def dataset(root: Path, count: int, **arguments) -> AnomalibDataset:

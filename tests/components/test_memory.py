@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from exported import assert_exports_agree
 from torch import Tensor
 
 from anomalib_stc.components.memory import Memory
+from tests.components.exported import assert_exports_agree
 
 
 def memory(items: int = 12, **arguments) -> Memory:

@@ -4,16 +4,16 @@ import logging
 import math
 from pathlib import Path
 
-import openvino
 import pytest
 import torch
 from anomalib.data import ImageBatch, InferenceBatch
 from anomalib.engine import Engine
 from anomalib.post_processing import PostProcessor
-from tiny_model import SIDE, TinyModel, as_input, folder_data, noise, write_images
 
 from anomalib_stc.components.post_processor import NormalPostProcessor
 from anomalib_stc.components.quantile import upper_quantile
+from tests.components.tiny_model import SIDE, TinyModel, as_input, folder_data, noise, write_images
+from tests.runtimes import openvino_program
 
 NORMAL_SCORES = torch.tensor([1.0, 1.5, 2.0, 1.2, 1.7, 1.1])
 
@@ -242,10 +242,10 @@ def test_export_carries_the_thresholds(tmp_path: Path) -> None:
     images = torch.cat([as_input(noise((99, 80), 50)), as_input(noise((99, 80), 51))])
     images[1, :, 30:60, 30:60] = 1.0
     expected = model(images)
-    compiled = openvino.Core().compile_model(model.to_openvino(tmp_path), "CPU")
+    program = openvino_program(model.to_openvino(tmp_path))
     assert expected.pred_label.flatten().tolist() == [False, True]
     for count in (2, 1):
-        result = compiled(images[:count].numpy())
+        result = program(images[:count].numpy())
         for name in ("pred_score", "anomaly_map"):
             exported = torch.from_numpy(result[name])
             torch.testing.assert_close(exported, getattr(expected, name)[:count], atol=1e-5, rtol=0)

@@ -3,17 +3,17 @@
 import logging
 from pathlib import Path
 
-import openvino
 import pytest
 import torch
 from anomalib.data import PredictDataset
 from anomalib.engine import Engine
 from anomalib.pre_processing import PreProcessor
-from tiny_model import SIDE, TinyModel, folder_data, write_images
 from torchvision.transforms import v2
 
 from anomalib_stc.components.pre_processor import ExactPreProcessor
 from anomalib_stc.components.resize import ExactResize
+from tests.components.tiny_model import SIDE, TinyModel, folder_data, write_images
+from tests.runtimes import Program, openvino_program
 
 SIZES = [(97, 131), (300, 200), (32, 40), (SIDE, SIDE)]
 
@@ -24,20 +24,16 @@ def predicted_maps(model: TinyModel, folder: Path, root: Path) -> list[torch.Ten
     return [batch.anomaly_map[0] for batch in batches]
 
 
-def exported_map(program: openvino.CompiledModel, image: torch.Tensor) -> torch.Tensor:
+def exported_map(program: Program, image: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(program(image.numpy())["anomaly_map"]).squeeze(1)
 
 
 @pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> openvino.CompiledModel:
-    return compiled(TinyModel(), tmp_path_factory.mktemp("exact"))
+def program(tmp_path_factory: pytest.TempPathFactory) -> Program:
+    return openvino_program(TinyModel().to_openvino(tmp_path_factory.mktemp("exact")))
 
 
-def compiled(model: TinyModel, root: Path) -> openvino.CompiledModel:
-    return openvino.Core().compile_model(model.to_openvino(root), "CPU")
-
-
-def test_export_gives_the_pixels_of_predict(program: openvino.CompiledModel, tmp_path: Path) -> None:
+def test_export_gives_the_pixels_of_predict(program: Program, tmp_path: Path) -> None:
     folder = write_images(tmp_path / "images", SIZES)
     images = [PredictDataset(folder)[index].image[None] for index in range(len(SIZES))]
     for expected, image in zip(predicted_maps(TinyModel(), folder, tmp_path), images, strict=True):
@@ -49,7 +45,7 @@ def test_export_gives_the_pixels_of_predict(program: openvino.CompiledModel, tmp
 
 @pytest.mark.parametrize("count", [1, 3])
 @pytest.mark.parametrize("size", [(97, 131), (SIDE, SIDE)])
-def test_export_takes_any_batch(program: openvino.CompiledModel, count: int, size: tuple[int, int]) -> None:
+def test_export_takes_any_batch(program: Program, count: int, size: tuple[int, int]) -> None:
     images = torch.rand(count, 3, *size, generator=torch.Generator().manual_seed(0))
     expected = TinyModel().eval()(images).anomaly_map[:, 0]
     torch.testing.assert_close(exported_map(program, images), expected, atol=1e-5, rtol=0)
@@ -59,7 +55,7 @@ def test_anomalibs_own_pre_processor_exports_other_pixels(tmp_path: Path) -> Non
     folder = write_images(tmp_path / "images", [(300, 200)])
     model = TinyModel(pre_processor=PreProcessor(v2.Resize((SIDE, SIDE), antialias=True)))
     expected = predicted_maps(model, folder, tmp_path)[0]
-    exported = exported_map(compiled(model, tmp_path), PredictDataset(folder)[0].image[None])[0]
+    exported = exported_map(openvino_program(model.to_openvino(tmp_path)), PredictDataset(folder)[0].image[None])[0]
     assert (expected - exported).abs().max() > 0.01
 
 

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from exported import assert_exports_agree
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from anomalib_stc.components.scoring import AnomalyScore, top
+from tests.components.exported import assert_exports_agree
 
 SIZE = (24, 32)
 

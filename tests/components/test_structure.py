@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from exported import assert_exports_agree
 from kornia.filters import Canny, get_gaussian_kernel1d, spatial_gradient
 from PIL import Image
 from torch import Tensor
@@ -12,6 +11,7 @@ from torch.nn import functional as F
 from torchvision.transforms.functional import to_tensor
 
 from anomalib_stc.components.structure import LUMA, SoftCanny, gradient_kernels
+from tests.components.exported import assert_exports_agree
 
 # Lowest F-score with one pixel of tolerance; measured are 0.80, 0.72, 0.98, 0.94 and 0.77, 0.85, 0.97, 0.93.
 FLOORS = {

@@ -9,12 +9,12 @@ import torch
 from anomalib.data import ImageBatch, InferenceBatch
 from anomalib.engine import Engine
 from PIL import Image
-from tiny_model import SIDE, TinyModel, folder_data, write_images
 
 from anomalib_stc.components.evaluator import AuproEvaluator
 from anomalib_stc.components.post_processor import NormalPostProcessor
 from anomalib_stc.components.reconstruction_batch import ReconstructionBatch, ReconstructionItem, with_reconstruction
 from anomalib_stc.components.visualizer import ReconstructionVisualizer
+from tests.components.tiny_model import SIDE, TinyModel, folder_data, write_images
 
 GREEN = torch.tensor([0.0, 1.0, 0.0])[None, :, None, None]
 PANEL = 32
