@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import torch
 
+from tests.images import REAL_SETS
+
 VARIABLE = "ANOMALIB_STC_DATA"
 pytest.register_assert_rewrite("tests.models.contract", "tests.models.training_contract")
 
@@ -44,6 +46,12 @@ def data_root() -> Callable[[str], Path]:
         return Path(root)
 
     return root_of
+
+
+@pytest.fixture(params=REAL_SETS)
+def real_set(request: pytest.FixtureRequest) -> str:
+    """Name each of the sets of real images that `data_root` is asked for."""
+    return request.param
 
 
 @pytest.fixture(scope="session")

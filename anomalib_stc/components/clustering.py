@@ -3,7 +3,8 @@
 import torch
 from anomalib.models.components.cluster import KMeans
 from torch import Tensor
-from torch.nn import functional as F
+
+from anomalib_stc.components.rounding import unit
 
 
 def cosine_kmeans(points: Tensor, clusters: int, iterations: int = 15, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -26,7 +27,7 @@ def cosine_kmeans(points: Tensor, clusters: int, iterations: int = 15, seed: int
         raise ValueError(msg)
     with torch.random.fork_rng(devices=[points.device] if points.is_cuda else []):
         torch.manual_seed(seed)
-        return KMeans(clusters, iterations).fit(F.normalize(points, dim=1))
+        return KMeans(clusters, iterations).fit(unit(points))
 
 
 def cluster_means(points: Tensor, label: Tensor, clusters: int) -> Tensor:

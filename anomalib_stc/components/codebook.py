@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from anomalib_stc.components.choice import check
 from anomalib_stc.components.clustering import cluster_means, cosine_kmeans, fill_empty
 from anomalib_stc.components.preparation import sample_points
+from anomalib_stc.components.rounding import unit
 
 
 class Codebook(nn.Module):
@@ -30,7 +31,7 @@ class Codebook(nn.Module):
         self.sharpness = sharpness
         self.items: Tensor
         self.frequency: Tensor
-        self.register_buffer("items", F.normalize(torch.randn(items, channels), dim=1))
+        self.register_buffer("items", unit(torch.randn(items, channels)))
         self.register_buffer("frequency", torch.full((items,), 1 / items))
 
     @torch.no_grad()
@@ -43,7 +44,7 @@ class Codebook(nn.Module):
         points = sample_points(features)
         count = len(self.items)
         label = fill_empty(cosine_kmeans(points, count)[0], count)
-        self.items.copy_(F.normalize(cluster_means(points, label, count), dim=1))
+        self.items.copy_(unit(cluster_means(points, label, count)))
         often = label.bincount(minlength=count) + 1
         self.frequency.copy_(often / often.sum())
 
@@ -57,6 +58,6 @@ class Codebook(nn.Module):
             logits: Guess of the cluster (B, items, h, w).
             features: Features (B, channels, h, w).
         """
-        angle = 1 - F.conv2d(F.normalize(features, dim=1), self.items[:, :, None, None])
+        angle = 1 - F.conv2d(unit(features), self.items[:, :, None, None])
         mixture = (logits.log_softmax(1) - self.sharpness * angle).logsumexp(1, keepdim=True)
         return -mixture / self.sharpness

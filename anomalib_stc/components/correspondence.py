@@ -1,17 +1,18 @@
 """How far the texture that a memory reads out is from the texture of the image itself."""
 
 from torch import Tensor
-from torch.nn import functional as F
+
+from anomalib_stc.components.rounding import root, unit
 
 
 def distance(texture: Tensor, features: Tensor) -> Tensor:
     """Return the Euclidean distance (B, 1, h, w) of read-out and features (B, D, h, w)."""
-    return ((texture - features).square().sum(1, keepdim=True) + 1e-8).sqrt()
+    return root((texture - features).square().sum(1, keepdim=True))
 
 
 def angle(texture: Tensor, features: Tensor) -> Tensor:
     """Return 1 - cosine (B, 1, h, w) of read-out and features (B, D, h, w)."""
-    return 1 - F.cosine_similarity(texture, features, dim=1)[:, None]
+    return 1 - (unit(texture) * unit(features)).sum(1, keepdim=True)
 
 
 def value_loss(texture: Tensor, features: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from anomalib_stc.components.backbone import create_backbone, load_pretrained
+from anomalib_stc.components.rounding import unit
 
 GRID_STRIDE = 8
 LEVEL_STRIDES = (4, 8, 16)
@@ -67,7 +68,7 @@ class BackboneFeatures(TextureFeatures):
         """Return features whose squared length is the number of levels."""
         size = (image.shape[-2] // GRID_STRIDE, image.shape[-1] // GRID_STRIDE)
         levels = self.network((image - self.mean) / self.std)
-        return torch.cat([F.normalize(_to_grid(level, size), dim=1) for level in levels], dim=1)
+        return torch.cat([unit(_to_grid(level, size)) for level in levels], dim=1)
 
 
 class PatchFeatures(TextureFeatures):

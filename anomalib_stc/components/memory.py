@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from anomalib_stc.components.rounding import unit
+
 
 class MemoryRead(NamedTuple):
     """What the memory answers to a query."""
@@ -106,5 +108,5 @@ def affinity(query: Tensor, keys: Tensor, temperature: Tensor | float) -> Tensor
     Returns:
         Affinities (B, N, H, W) in [0, 1], the largest of every query 1.
     """
-    similarity = F.conv2d(F.normalize(query, dim=1), F.normalize(keys, dim=1)[..., None, None])
+    similarity = F.conv2d(unit(query), unit(keys)[..., None, None])
     return ((similarity - similarity.amax(1, keepdim=True)) * temperature).exp()

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from anomalib_stc.components.branch import Branch, memories_of
 from anomalib_stc.components.clustering import cluster_means, cosine_kmeans, fill_empty
+from anomalib_stc.components.rounding import unit
 
 POINTS = 16384  # grid positions that k-means sees in all: enough for hundreds of clusters, seconds of time
 SEED = 0
@@ -38,7 +38,7 @@ def fill_memories(
     label = fill_empty(cosine_kmeans(points, items, seed=SEED)[0], items)
     values = cluster_means(points, label, items)
     for name, memory in memories.items():
-        queries = F.normalize(sample_points([branches[name].encoder(batch[name]) for batch in structures]), dim=1)
+        queries = unit(sample_points([branches[name].encoder(batch[name]) for batch in structures]))
         memory.write(cluster_means(queries, label, items), values)
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from anomalib_stc.components.choice import check_known, check_weights
+from anomalib_stc.components.rounding import EPSILON
 
 CELL = 4  # pixels of the side of the cells that the highest hundredth is taken of; the map is smoother than that
 SHARE = 0.01
@@ -65,7 +66,7 @@ class AnomalyScore(nn.Module):
     @torch.no_grad()
     def calibrate(self, means: Mapping[str, Tensor]) -> None:
         """Set the scale of every term from its mean residual on held-out normal images."""
-        self.scale.copy_(torch.stack([means[name] for name in self.weights]).clamp(min=1e-6))
+        self.scale.copy_(torch.stack([means[name] for name in self.weights]).clamp(min=EPSILON))
 
 
 def highest(anomaly_map: Tensor) -> Tensor:

@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from anomalib_stc.components.clustering import cosine_kmeans
 from anomalib_stc.components.features import GRID_STRIDE
 from anomalib_stc.components.memory import affinity
+from anomalib_stc.components.rounding import unit
 from anomalib_stc.components.structure import StructureExtractor
 
 
@@ -30,7 +30,7 @@ class PartSegmentation(StructureExtractor):
         self.channels = parts
         self.temperature = temperature
         self.centres: Tensor
-        self.register_buffer("centres", F.normalize(torch.ones(parts, feature_channels), dim=1))
+        self.register_buffer("centres", unit(torch.ones(parts, feature_channels)))
 
     @torch.no_grad()
     def fit(self, points: Tensor) -> None:
@@ -40,7 +40,7 @@ class PartSegmentation(StructureExtractor):
             ValueError: If there are fewer points than parts.
         """
         _, centres = cosine_kmeans(points, self.channels)
-        self.centres.copy_(F.normalize(centres, dim=1))
+        self.centres.copy_(unit(centres))
 
     def forward(self, image: Tensor, features: Tensor | None) -> Tensor:
         """Return the probability of every part (B, parts, H/8, W/8)."""

@@ -7,6 +7,8 @@ from kornia.filters import get_gaussian_kernel1d
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from anomalib_stc.components.rounding import EPSILON, root, unit
+
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as kornia's Canny
 DIRECTIONS = ((0, 1), (1, 0), (1, 1), (1, -1))  # (dy, dx) of the neighbours of non-maximum suppression
 
@@ -66,10 +68,11 @@ class SoftCanny(StructureExtractor):
         """Return the edge strength (B, 1, H / stride, W / stride)."""
         del features
         gradient = self.gradient(F.conv2d(image, self.luma, stride=self.stride))
-        magnitude = (gradient.square().sum(1, keepdim=True) + 1e-8).sqrt()
+        square = gradient.square().sum(1, keepdim=True)
+        magnitude = root(square)
         ridge = magnitude - self.ridge_neighbour(gradient / magnitude, magnitude)
         thin = torch.sigmoid(16 * ridge / (magnitude + 0.02))
-        power = (magnitude / self.threshold).square().square()
+        power = (square / self.threshold**2).square()
         return thin * power / (power + 1)
 
     def gradient(self, grey: Tensor) -> Tensor:
@@ -89,7 +92,7 @@ class SoftCanny(StructureExtractor):
         ahead, behind = F.conv2d(padded, self.neighbours).chunk(2, 1)
         weights = F.conv2d(direction, self.compass).square().square().square()
         total = (weights * torch.maximum(ahead, behind)).sum(1, keepdim=True)
-        return total / (weights.sum(1, keepdim=True) + 1e-6)
+        return total / (weights.sum(1, keepdim=True) + EPSILON)
 
 
 def gradient_kernels(sigma: float) -> tuple[Tensor, Tensor]:
@@ -111,4 +114,4 @@ def direction_kernels() -> tuple[Tensor, Tensor]:
     for index, (y, x) in enumerate(DIRECTIONS):
         neighbours[index, 0, 1 + y, 1 + x] = 1
         neighbours[len(DIRECTIONS) + index, 0, 1 - y, 1 - x] = 1
-    return F.normalize(compass, dim=1)[..., None, None], neighbours
+    return unit(compass)[..., None, None], neighbours
