@@ -1,6 +1,7 @@
 """What all models of this package share as models of anomalib: steps, optimiser, before and after training."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from anomalib_stc.components.calibration import HoldoutCalibration
 from anomalib_stc.components.post_processor import NormalPostProcessor
 from anomalib_stc.components.pre_processor import ExactPreProcessor
 from anomalib_stc.components.reconstruction_batch import with_reconstruction
-from anomalib_stc.components.training_length import set_default_length
+from anomalib_stc.components.training_length import parts, set_default_length
 from anomalib_stc.components.visualizer import ReconstructionVisualizer
 
 STRIDE = 16
@@ -38,6 +39,8 @@ class ReconstructionModule(_Mixin):
     loss: Any
     prepared: Tensor
     calibration: HoldoutCalibration
+    _parts: Sequence[slice] = (slice(None),)  # of the batch, a step each
+    _part = slice(None)  # the one of this step
 
     @abstractmethod
     def losses(self, image: Tensor) -> dict[str, Tensor]:
@@ -124,13 +127,25 @@ class ReconstructionModule(_Mixin):
         self.prepare(list(self.calibration.images(self, some)))
         self.prepared.fill_(value=True)
 
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """Return the sum of all losses, each logged by its name."""
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Cut a large batch into parts, unless the user wants larger steps still and accumulates gradients."""
         del batch_idx
-        terms = self.losses(batch.image)
-        self.log_dict({f"train_{name}": term for name, term in terms.items()}, batch_size=len(batch.image))
+        count = len(batch.image)
+        self._parts = parts(count) if self.trainer.accumulate_grad_batches == 1 else [slice(count)]
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Step once for every part of the batch; the trainer counts and schedules batches."""
+        for self._part in self._parts:
+            super().optimizer_step(*args, **kwargs)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Return the sum of all losses of a part of the batch, each logged by its name."""
+        del batch_idx
+        image = batch.image[self._part]
+        terms = self.losses(image)
+        self.log_dict({f"train_{name}": term for name, term in terms.items()}, batch_size=len(image))
         total = torch.stack(list(terms.values())).sum()
-        self.log("train_loss", total, prog_bar=True, batch_size=len(batch.image))
+        self.log("train_loss", total, prog_bar=True, batch_size=len(image))
         return total
 
     def on_train_epoch_end(self) -> None:
