@@ -17,10 +17,10 @@ from anomalib.visualization.image.functional import create_image_grid
 from lightning.pytorch import seed_everything
 from PIL import Image
 
-from anomalib_stc.components.evaluator import AuproEvaluator
-from anomalib_stc.components.visualizer import ReconstructionVisualizer
 from anomalib_stc.data import TextureDemo
 from anomalib_stc.data.photographs import Category
+from anomalib_stc.host.evaluator import AuproEvaluator
+from anomalib_stc.host.visualizer import ReconstructionVisualizer
 from anomalib_stc.models import Stcm
 
 COMPARED = ("pred_score", "anomaly_map")

@@ -8,7 +8,7 @@ from anomalib.data import AnomalibDataModule, Folder, MVTecAD
 from lightning.pytorch.trainer.states import TrainerFn
 from PIL import Image
 
-from anomalib_stc.components.holdout import split_holdout
+from anomalib_stc.host.holdout import split_holdout
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
 

@@ -17,9 +17,9 @@ from anomalib.metrics import AUPRO, AUROC
 from kornia.metrics import psnr as kornia_psnr
 from torch import Tensor
 
-from anomalib_stc.components.holdout import plain_loader
-from anomalib_stc.components.similarity import dissimilarity
+from anomalib_stc.host.holdout import plain_loader
 from anomalib_stc.models import I3ad
+from anomalib_stc.models.i3ad.similarity import dissimilarity
 from anomalib_stc.models.i3ad.torch_model import Turn
 from anomalib_stc.models.i3ad.turns import SignalToNoise, defects
 from benchmarks import claims

@@ -21,8 +21,8 @@ from anomalib.models import AnomalibModule, get_model
 from lightning.pytorch import seed_everything
 from omegaconf import OmegaConf
 
-from anomalib_stc.components.holdout import plain_loader
-from anomalib_stc.components.pre_processor import ExactPreProcessor
+from anomalib_stc.host.holdout import plain_loader
+from anomalib_stc.host.pre_processor import ExactPreProcessor
 from benchmarks.images import datamodule, hold_out
 from benchmarks.latency import exported_cost
 from benchmarks.measures import accuracy

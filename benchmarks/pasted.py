@@ -13,9 +13,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from anomalib_stc.components.holdout import plain_loader
-from anomalib_stc.components.pseudo_anomaly import PatchPaste
+from anomalib_stc.host.holdout import plain_loader
 from anomalib_stc.models import ProxyAno
+from anomalib_stc.models.proxy_ano.pseudo_anomaly import PatchPaste
 from benchmarks import claims
 from benchmarks.results import write_atomically
 

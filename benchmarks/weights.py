@@ -7,7 +7,7 @@ from typing import Any
 import timm
 from safetensors.torch import save_file
 
-from anomalib_stc.components.backbone import OFFLINE_BACKBONE, offline_weights
+from anomalib_stc.parts.backbone import OFFLINE_BACKBONE, offline_weights
 
 
 def lite0_backbone(folder: Path) -> str:

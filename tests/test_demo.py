@@ -9,9 +9,9 @@ from anomalib.metrics import Evaluator
 from PIL import Image
 
 from anomalib_stc import demo
-from anomalib_stc.components.post_processor import NormalPostProcessor
-from anomalib_stc.components.pre_processor import ExactPreProcessor
-from anomalib_stc.components.reconstruction_batch import with_reconstruction
+from anomalib_stc.host.batch import with_reconstruction
+from anomalib_stc.host.post_processor import NormalPostProcessor
+from anomalib_stc.host.pre_processor import ExactPreProcessor
 from tests.test_configs import GreyModel
 
 

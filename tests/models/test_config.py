@@ -9,7 +9,7 @@ from anomalib.cli import AnomalibCLI
 from anomalib.models import AnomalibModule
 from omegaconf import OmegaConf
 
-from anomalib_stc.components.evaluator import AuproEvaluator
+from anomalib_stc.host.evaluator import AuproEvaluator
 from anomalib_stc.models import I3ad, ProxyAno, Stcm
 
 CONFIGS = Path(__file__).parents[2] / "configs"

@@ -4,9 +4,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from anomalib_stc.components.choice import check
-from anomalib_stc.components.features import GRID_STRIDE
-from anomalib_stc.components.quantile import upper_quantile
+from anomalib_stc.parts.checks import check
+from anomalib_stc.parts.features import GRID_STRIDE
+from anomalib_stc.parts.quantile import upper_quantile
 
 
 class AdaptiveMask(nn.Module):

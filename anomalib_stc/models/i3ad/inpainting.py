@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from anomalib_stc.components.blocks import PADDING, quiet, shuffle_block
-from anomalib_stc.components.choice import check
-from anomalib_stc.components.scoring import resize
 from anomalib_stc.models.i3ad.adaptive_mask import cells
+from anomalib_stc.parts.blocks import PADDING, quiet, shuffle_block
+from anomalib_stc.parts.checks import check
+from anomalib_stc.parts.score import resize
 
 CELL = 4  # pixels of the side of a cell of the first layer: full resolution would cost most of the time
 COARSE = 16  # pixels of the side of a cell of the illumination: larger than small defects

@@ -8,19 +8,19 @@ from anomalib.models import AnomalibModule
 from anomalib.visualization import Visualizer
 from torch import Tensor, nn
 
-from anomalib_stc.components.choice import check
-from anomalib_stc.components.codebook import Codebook
-from anomalib_stc.components.discriminator import PatchDiscriminator
-from anomalib_stc.components.features import texture_features
-from anomalib_stc.components.masks import TrainingMasks
-from anomalib_stc.components.pre_processor import check_size
-from anomalib_stc.components.reconstruction_module import ReconstructionModule
-from anomalib_stc.components.scoring import AnomalyScore
+from anomalib_stc.host.module import ReconstructionModule
+from anomalib_stc.host.pre_processor import check_size
 from anomalib_stc.models.i3ad.adaptive_mask import AdaptiveMask
+from anomalib_stc.models.i3ad.codebook import Codebook
 from anomalib_stc.models.i3ad.inpainting import Inpainting
 from anomalib_stc.models.i3ad.loss import I3adLoss
 from anomalib_stc.models.i3ad.torch_model import I3adModel, Turns
+from anomalib_stc.models.i3ad.training_masks import TrainingMasks
 from anomalib_stc.models.i3ad.turns import SignalToNoise, defects, drawn
+from anomalib_stc.parts.checks import check
+from anomalib_stc.parts.discriminator import PatchDiscriminator
+from anomalib_stc.parts.features import texture_features
+from anomalib_stc.parts.score import AnomalyScore
 
 SCORED = "for what the map is made of: raise it, or set its score to 0"
 

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from anomalib_stc.components.choice import check_weights
-from anomalib_stc.components.discriminator import HINGE, PatchDiscriminator, adversarial_losses
-from anomalib_stc.components.similarity import dissimilarity
-from anomalib_stc.components.window import random_window
 from anomalib_stc.models.i3ad.adaptive_mask import cells
 from anomalib_stc.models.i3ad.inpainting import Filled, colour_error, composite
+from anomalib_stc.models.i3ad.similarity import dissimilarity
+from anomalib_stc.parts.checks import check_weights
+from anomalib_stc.parts.discriminator import HINGE, PatchDiscriminator, adversarial_losses
+from anomalib_stc.parts.window import random_window
 
 VISIBLE = 0.1  # weight of cells that are seen, beside hidden ones
 

@@ -6,16 +6,16 @@ from typing import Final, NamedTuple
 import torch
 from torch import Tensor
 
-from anomalib_stc.components.choice import check, check_known
-from anomalib_stc.components.codebook import Codebook
-from anomalib_stc.components.features import GRID_STRIDE, TextureFeatures
-from anomalib_stc.components.image_size import check_size
-from anomalib_stc.components.masks import complementary
-from anomalib_stc.components.scored_model import ScoredModel
-from anomalib_stc.components.scoring import AnomalyScore
-from anomalib_stc.components.similarity import dissimilarity
 from anomalib_stc.models.i3ad.adaptive_mask import AdaptiveMask
+from anomalib_stc.models.i3ad.codebook import Codebook
 from anomalib_stc.models.i3ad.inpainting import Filled, Inpainting, colour_error, composite
+from anomalib_stc.models.i3ad.similarity import dissimilarity
+from anomalib_stc.models.i3ad.training_masks import complementary
+from anomalib_stc.parts.checks import check, check_known
+from anomalib_stc.parts.features import GRID_STRIDE, TextureFeatures
+from anomalib_stc.parts.score import AnomalyScore
+from anomalib_stc.parts.scored_model import ScoredModel
+from anomalib_stc.parts.sizes import check_size
 
 MASKED_BY: Final = {"pixels": ("similarity",), "features": ("similarity", "feature"), "l1": ("l1",)}
 FLOOR: Final = 0.02  # added to expected errors of colours in [0, 1]: what is black has none

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from anomalib_stc.components.scoring import resize
 from anomalib_stc.models.i3ad.torch_model import I3adModel, Turns
+from anomalib_stc.parts.score import resize
 
 
 class Iteration(NamedTuple):

@@ -7,15 +7,15 @@ from anomalib.models import AnomalibModule
 from anomalib.visualization import Visualizer
 from torch import Tensor, nn
 
-from anomalib_stc.components.discriminator import PatchDiscriminator
-from anomalib_stc.components.features import texture_features
-from anomalib_stc.components.preparation import fill_memories
-from anomalib_stc.components.proxy import make_proxy
-from anomalib_stc.components.pseudo_anomaly import PatchPaste
-from anomalib_stc.components.reconstruction_module import ReconstructionModule
-from anomalib_stc.components.scoring import AnomalyScore
+from anomalib_stc.host.module import ReconstructionModule
 from anomalib_stc.models.proxy_ano.loss import ProxyAnoLoss
+from anomalib_stc.models.proxy_ano.proxy import make_proxy
+from anomalib_stc.models.proxy_ano.pseudo_anomaly import PatchPaste
 from anomalib_stc.models.proxy_ano.torch_model import Bridge, ProxyAnoModel
+from anomalib_stc.parts.discriminator import PatchDiscriminator
+from anomalib_stc.parts.features import texture_features
+from anomalib_stc.parts.preparation import fill_memories
+from anomalib_stc.parts.score import AnomalyScore
 
 
 class ProxyAno(ReconstructionModule, AnomalibModule):  # type: ignore[misc] # anomalib's own to_onnx differs from Lightning's

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from anomalib_stc.components.choice import check_weights
-from anomalib_stc.components.correspondence import value_loss
-from anomalib_stc.components.discriminator import PatchDiscriminator, adversarial_losses
-from anomalib_stc.components.window import random_window
 from anomalib_stc.models.proxy_ano.torch_model import Bridge
+from anomalib_stc.parts.checks import check_weights
+from anomalib_stc.parts.correspondence import value_loss
+from anomalib_stc.parts.discriminator import PatchDiscriminator, adversarial_losses
+from anomalib_stc.parts.window import random_window
 
 
 class ProxyAnoLoss(nn.Module):

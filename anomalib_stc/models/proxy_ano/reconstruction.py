@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from anomalib_stc.components.blocks import conv_block, quiet, shuffle_block, up_block
-from anomalib_stc.components.scoring import resize
+from anomalib_stc.parts.blocks import conv_block, quiet, shuffle_block, up_block
+from anomalib_stc.parts.score import resize
 
 CELL = 4  # pixels of the side of a cell of the first layer: full resolution would cost most of the time
 COARSE = 16  # pixels of the side of a cell whose mean colour is kept: larger than small defects

@@ -6,17 +6,17 @@ from typing import Final, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from anomalib_stc.components.blocks import quiet
-from anomalib_stc.components.branch import Branch, memories_of, structure_encoder
-from anomalib_stc.components.choice import check_known
-from anomalib_stc.components.correspondence import angle
-from anomalib_stc.components.features import TextureFeatures
-from anomalib_stc.components.image_size import check_size
-from anomalib_stc.components.memory import Memory
-from anomalib_stc.components.proxy import blurred, cell_side
-from anomalib_stc.components.scored_model import ScoredModel
-from anomalib_stc.components.scoring import AnomalyScore, resize
+from anomalib_stc.models.proxy_ano.proxy import blurred, cell_side
 from anomalib_stc.models.proxy_ano.reconstruction import ImageReconstruction
+from anomalib_stc.parts.blocks import quiet
+from anomalib_stc.parts.branch import Branch, memories_of, structure_encoder
+from anomalib_stc.parts.checks import check_known
+from anomalib_stc.parts.correspondence import angle
+from anomalib_stc.parts.features import TextureFeatures
+from anomalib_stc.parts.memory import Memory
+from anomalib_stc.parts.score import AnomalyScore, resize
+from anomalib_stc.parts.scored_model import ScoredModel
+from anomalib_stc.parts.sizes import check_size
 
 ENCODERS: Final = ("backbone", "convolution")
 

@@ -7,14 +7,14 @@ from anomalib.models import AnomalibModule
 from anomalib.visualization import Visualizer
 from torch import Tensor, nn
 
-from anomalib_stc.components.discriminator import PatchDiscriminator
-from anomalib_stc.components.features import texture_features
-from anomalib_stc.components.reconstruction_module import ReconstructionModule
-from anomalib_stc.components.scoring import AnomalyScore
+from anomalib_stc.host.module import ReconstructionModule
 from anomalib_stc.models.stcm.loss import StcmLoss
 from anomalib_stc.models.stcm.preparation import prepare
 from anomalib_stc.models.stcm.structures import extractors
 from anomalib_stc.models.stcm.torch_model import StcmModel
+from anomalib_stc.parts.discriminator import PatchDiscriminator
+from anomalib_stc.parts.features import texture_features
+from anomalib_stc.parts.score import AnomalyScore
 
 
 class Stcm(ReconstructionModule, AnomalibModule):  # type: ignore[misc] # anomalib's own to_onnx differs from Lightning's

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from anomalib_stc.components.choice import check_weights
-from anomalib_stc.components.correspondence import value_loss
-from anomalib_stc.components.discriminator import PatchDiscriminator, adversarial_losses
-from anomalib_stc.components.window import random_window
 from anomalib_stc.models.stcm.torch_model import StructureTexture
+from anomalib_stc.parts.checks import check_weights
+from anomalib_stc.parts.correspondence import value_loss
+from anomalib_stc.parts.discriminator import PatchDiscriminator, adversarial_losses
+from anomalib_stc.parts.window import random_window
 
 Extract = Callable[[Tensor], dict[str, Tensor]]
 

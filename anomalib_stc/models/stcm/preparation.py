@@ -6,10 +6,10 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from anomalib_stc.components.branch import Branch
-from anomalib_stc.components.preparation import fill_memories, sample_points
-from anomalib_stc.components.semantic import PartSegmentation
+from anomalib_stc.models.stcm.semantic import PartSegmentation
 from anomalib_stc.models.stcm.torch_model import StcmModel
+from anomalib_stc.parts.branch import Branch
+from anomalib_stc.parts.preparation import fill_memories, sample_points
 
 
 @torch.no_grad()

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from anomalib_stc.components.features import TextureFeatures
-from anomalib_stc.components.semantic import PartSegmentation, UserSegmentation
-from anomalib_stc.components.structure import SoftCanny, StructureExtractor
+from anomalib_stc.models.stcm.semantic import PartSegmentation, UserSegmentation
+from anomalib_stc.models.stcm.structure import SoftCanny, StructureExtractor
+from anomalib_stc.parts.features import TextureFeatures
 
 
 def extractors(

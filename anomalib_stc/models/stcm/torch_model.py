@@ -6,14 +6,14 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from anomalib_stc.components.branch import Branch, BranchOutput, memories_of, structure_encoder
-from anomalib_stc.components.correspondence import distance
-from anomalib_stc.components.features import GRID_STRIDE, TextureFeatures
-from anomalib_stc.components.image_size import check_size
-from anomalib_stc.components.memory import Memory
-from anomalib_stc.components.scored_model import ScoredModel
-from anomalib_stc.components.scoring import AnomalyScore, resize
-from anomalib_stc.components.structure import StructureExtractor
+from anomalib_stc.models.stcm.structure import StructureExtractor
+from anomalib_stc.parts.branch import Branch, BranchOutput, memories_of, structure_encoder
+from anomalib_stc.parts.correspondence import distance
+from anomalib_stc.parts.features import GRID_STRIDE, TextureFeatures
+from anomalib_stc.parts.memory import Memory
+from anomalib_stc.parts.score import AnomalyScore, resize
+from anomalib_stc.parts.scored_model import ScoredModel
+from anomalib_stc.parts.sizes import check_size
 
 
 class StructureTexture(NamedTuple):

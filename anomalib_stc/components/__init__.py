@@ -1,1 +1,0 @@
-"""Parts shared by the models, without any paper's constants."""

@@ -1,0 +1,1 @@
+"""What anomalib and Lightning call: the base of all models, their data, thresholds, pictures and exports."""

@@ -1,0 +1,47 @@
+"""How long to train where the trainer was not told, and how many images a step looks at."""
+
+import logging
+import math
+from itertools import pairwise
+from typing import Any
+
+from lightning.pytorch import Trainer
+
+logger = logging.getLogger(__name__)
+STEP_IMAGES = 8  # more images a step would leave fewer steps of a short training
+LIGHTNING_FALLBACK_EPOCHS = 1000  # what Lightning takes where nobody gave a length
+
+
+def set_default_length(trainer: Trainer, images: int) -> None:
+    """Train for about the given number of images, and validate once at the end, unless the trainer has a length.
+
+    Lightning's own fallback, 1000 epochs, means hours here. Images, not epochs, make the time the same for any batch
+    size and set size, and `parts` makes the number of steps the same. A trainer that was told exactly 1000 epochs
+    cannot be told from one that was told nothing.
+
+    Args:
+        trainer: The trainer of the fit that starts.
+        images: Training images to show in all.
+    """
+    untold = trainer.max_epochs == LIGHTNING_FALLBACK_EPOCHS and trainer.max_steps == -1
+    if not untold:
+        return
+    trainer.fit_loop.setup_data()
+    loader: Any = trainer.train_dataloader
+    loaded = (loader.batch_size or 1) * trainer.world_size * int(trainer.num_training_batches)
+    epochs = max(1, math.ceil(images / min(loaded, len(loader.dataset))))
+    trainer.fit_loop.max_epochs = epochs
+    if trainer.check_val_every_n_epoch == 1:
+        trainer.check_val_every_n_epoch = epochs
+    logger.info("No length was given: training %d epochs; set trainer.max_epochs to change it.", epochs)
+
+
+def parts(count: int) -> list[slice]:
+    """Cut a batch of some images into equal parts of about `STEP_IMAGES`, for a step each.
+
+    A training of a given number of images would else have a quarter of the steps at anomalib's own batch of 32, which
+    loses a tenth of AUPRO and more.
+    """
+    number = max(1, round(count / STEP_IMAGES))
+    bounds = [count * part // number for part in range(number + 1)]
+    return [slice(start, end) for start, end in pairwise(bounds)]

@@ -1,0 +1,180 @@
+"""What all models of this package share as models of anomalib: steps, optimiser, before and after training."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from anomalib import LearningType
+from anomalib.data import Batch
+from anomalib.post_processing import PostProcessor
+from lightning.pytorch import Callback
+from lightning.pytorch.utilities.types import STEP_OUTPUT, OptimizerLRScheduler
+from torch import Tensor
+
+from anomalib_stc.host.batch import with_reconstruction
+from anomalib_stc.host.calibration import HoldoutCalibration
+from anomalib_stc.host.length import parts, set_default_length
+from anomalib_stc.host.post_processor import NormalPostProcessor
+from anomalib_stc.host.pre_processor import ExactPreProcessor
+from anomalib_stc.host.visualizer import ReconstructionVisualizer
+
+STRIDE = 16
+PREPARATION_IMAGES = 48
+
+
+# anomalib finds direct subclasses of its module only, so this is none: a model inherits from this, then from that.
+_Mixin: Any = object
+
+
+class ReconstructionModule(_Mixin):
+    """What is common to models that rebuild the image and score what does not fit.
+
+    Its torch model has ``infer(image)``, ``predict(image, inferred)``, ``terms(image)``, a ``score``, and ``features``
+    that load themselves; what it infers has a ``reconstruction``. Its loss may have a ``discriminator``. Of its
+    arguments, ``learning_rate``, ``discriminator_ratio``, ``weight_decay`` and ``train_images`` are read here.
+    """
+
+    model: Any
+    loss: Any
+    prepared: Tensor
+    calibration: HoldoutCalibration
+    _parts: Sequence[slice] = (slice(None),)  # of the batch, a step each
+    _part = slice(None)  # the one of this step
+
+    @abstractmethod
+    def losses(self, image: Tensor) -> dict[str, Tensor]:
+        """Return the weighted losses of images (B, 3, H, W) by name."""
+
+    def prepare(self, images: list[Tensor]) -> None:
+        """Get ready for training on some normal images, batches (B, 3, H, W); the same on every process."""
+        del images
+
+    def pictures(self, output: Any) -> dict[str, Tensor]:
+        """Return what a test run shows of what was inferred: images (B, 3, H, W) by the name of their field."""
+        return {"reconstruction": output.reconstruction}
+
+    def observe(self, batch: Any, output: Any) -> None:
+        """Take note of what was inferred of a test batch."""
+        del batch, output
+
+    def calibrate_on_held_out(self, holdout: float, normal_quantile: float) -> None:
+        """Hold out a share of the training images for scales and thresholds; called by constructors."""
+        self.register_buffer("prepared", torch.tensor(data=False))
+        self.calibration = HoldoutCalibration(holdout, normal_quantile)
+
+    @property
+    def trainer_arguments(self) -> dict[str, Any]:
+        """Arguments of the trainer that this model needs."""
+        return {"num_sanity_val_steps": 0}
+
+    @property
+    def learning_type(self) -> LearningType:
+        """Normal images only."""
+        return LearningType.ONE_CLASS
+
+    @staticmethod
+    def configure_pre_processor(image_size: int | tuple[int, int] | None = None) -> ExactPreProcessor:
+        """Return the one resize of training, test and export."""
+        return ExactPreProcessor(image_size or 256, stride=STRIDE)
+
+    @staticmethod
+    def configure_post_processor() -> PostProcessor:
+        """Return thresholds that also work without anomalies in validation."""
+        return NormalPostProcessor()
+
+    @classmethod
+    def configure_visualizer(cls) -> ReconstructionVisualizer:
+        """Return pictures with the reconstruction."""
+        return ReconstructionVisualizer()
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Adam for both players at their own rates, one cycle over the whole training.
+
+        Both losses go back in one pass and leave no gradient in the other's weights, so one optimiser steps both:
+        gradient clipping, accumulation, step counts and resuming are Lightning's own.
+        """
+        settings: Any = self.hparams
+        set_default_length(self.trainer, settings.train_images)
+        rate = settings.learning_rate
+        generator = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        groups = [{"params": generator}]
+        if self.loss.discriminator is not None:
+            groups.append({"params": list(self.loss.discriminator.parameters())})
+        rates = [rate, rate * settings.discriminator_ratio][: len(groups)]
+        optimizer = torch.optim.Adam(groups, lr=rate, betas=(0.5, 0.99), weight_decay=settings.weight_decay)
+        steps = int(self.trainer.estimated_stepping_batches)
+        scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=steps, pct_start=0.1)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def configure_callbacks(self) -> list[Callback]:
+        """Return anomalib's own callbacks and the calibration."""
+        callbacks: Any = super().configure_callbacks()
+        return [*callbacks, self.calibration]
+
+    def setup(self, stage: str) -> None:
+        """Load the backbone before a first fit; a checkpoint brings its own."""
+        if stage == "fit" and not self.prepared:
+            self.model.features.load()
+
+    def on_train_start(self) -> None:
+        """Prepare, unless a checkpoint brought what comes of it."""
+        if self.prepared:
+            return
+        dataset: Any = self.calibration.training
+        step = max(1, len(dataset) // PREPARATION_IMAGES)
+        some = dataset.subsample(list(range(0, len(dataset), step))[:PREPARATION_IMAGES])
+        self.prepare(list(self.calibration.images(self, some)))
+        self.prepared.fill_(value=True)
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Cut a large batch into parts, unless the user wants larger steps still and accumulates gradients."""
+        del batch_idx
+        count = len(batch.image)
+        self._parts = parts(count) if self.trainer.accumulate_grad_batches == 1 else [slice(count)]
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Step once for every part of the batch; the trainer counts and schedules batches."""
+        for part in self._parts:
+            self._part = part
+            super().optimizer_step(*args, **kwargs)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Return the sum of all losses of a part of the batch, each logged by its name."""
+        del batch_idx
+        image = batch.image[self._part]
+        terms = self.losses(image)
+        self.log_dict({f"train_{name}": term for name, term in terms.items()}, batch_size=len(image))
+        total = torch.stack(list(terms.values())).sum()
+        self.log("train_loss", total, prog_bar=True, batch_size=len(image))
+        return total
+
+    def on_train_epoch_end(self) -> None:
+        """Log how the memories were used: dead items and the effective number of items."""
+        for name, memory in self.model.memories.items():
+            usage = memory.pop_usage()
+            self.log_dict({f"memory_{name}_{key}": value for key, value in usage.items()}, sync_dist=True)
+
+    def validation_step(self, batch: Batch, *args: Any, **kwargs: Any) -> STEP_OUTPUT:
+        """Return the batch with its scores and maps, from which anomalib takes thresholds."""
+        del args, kwargs
+        with self.full_precision():
+            return batch.update(**self.model(batch.image)._asdict())
+
+    def test_step(self, batch: Any, *args: Any, **kwargs: Any) -> Any:
+        """Return the batch with its scores, maps and reconstructions."""
+        del args, kwargs
+        with self.full_precision():
+            output = self.model.infer(batch.image)
+            predictions = self.model.predict(batch.image, output)
+            self.observe(batch, output)
+        pictures = {name: picture.clamp(0, 1) for name, picture in self.pictures(output).items()}
+        return with_reconstruction(batch, predictions, **pictures)
+
+    def full_precision(self) -> torch.autocast:
+        """Return a context in which scores are those of the exported graph, also where training is mixed."""
+        return torch.autocast(self.device.type, enabled=False)
+
+    def predict_step(self, batch: Batch, *args: Any, **kwargs: Any) -> STEP_OUTPUT:
+        """Return the same as a test step."""
+        return self.test_step(batch, *args, **kwargs)

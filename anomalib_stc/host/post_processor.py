@@ -1,0 +1,136 @@
+"""Thresholds that a folder of normal images can set, and scores that keep their order."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from anomalib.metrics import F1AdaptiveThreshold
+from anomalib.post_processing import PostProcessor
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor
+from torchmetrics.utilities.data import dim_zero_cat
+
+from anomalib_stc.parts.quantile import upper_quantile
+
+
+class NormalPostProcessor(PostProcessor):
+    """anomalib's post-processor with a threshold for models that never saw a defect.
+
+    Where the validation set holds anomalies, anomalib's thresholds (the best F1) stay in force. Where it is empty,
+    absent or holds normal images only, the thresholds of ``fit_normals`` are used, instead of the highest validation
+    score that anomalib would take. Image and pixel decide this for themselves, so that a set with labels but without
+    masks keeps its image threshold and gets a pixel threshold from the normal maps. All of it is kept in buffers,
+    which checkpoints and exports carry.
+
+    Scores and maps come out in (0, 1) with 0.5 exactly at the threshold, in the order they came in: anomalib's
+    min-max clamps everything outside the validation range to equal scores, ours never reaches 0 or 1.
+    """
+
+    normal_image_threshold: Tensor
+    normal_pixel_threshold: Tensor
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.register_buffer("normal_image_threshold", torch.tensor(torch.nan))
+        self.register_buffer("normal_pixel_threshold", torch.tensor(torch.nan))
+        self._fitted_on = ""
+
+    def fit_normals(self, scores: Tensor, maps: Tensor | Iterable[Tensor], quantile: float = 0.99) -> None:
+        """Set the thresholds of a model that sees no anomaly, from held-out normal images.
+
+        The image threshold is the quantile of the scores. The pixel threshold is the same quantile of the *highest
+        pixel of each image*, not of all pixels: so a normal image has an empty mask as often as it has a normal
+        label, where a quantile of pixels would leave specks on every image. ``upper_quantile`` tells what few images
+        can support.
+
+        Args:
+            scores: Image scores (n,) before normalisation, gathered from all processes.
+            maps: Their anomaly maps (n, H, W) or (n, 1, H, W), or an iterable of such batches.
+            quantile: Share of normal images to be called normal, between 0 and 1.
+
+        Raises:
+            ValueError: If there are no scores or no maps, a value is not finite, or the quantile is not in (0, 1).
+        """
+        floors, peaks = _extremes([maps] if isinstance(maps, Tensor) else maps)
+        self._set_normal("image", upper_quantile(scores, quantile), scores.min(), scores.max())
+        self._set_normal("pixel", upper_quantile(peaks, quantile), floors.min(), peaks.max())
+        self._fitted_on = f"the {quantile:g} quantile of {len(scores)} held-out normal images"
+
+    def _set_normal(self, level: str, threshold: Tensor, lowest: Tensor, highest: Tensor) -> None:
+        """Keep a normal threshold, and the range of normal values unless validation anomalies gave a range."""
+        getattr(self, f"normal_{level}_threshold").copy_(threshold)
+        if torch.isnan(getattr(self, f"_{level}_threshold")):
+            getattr(self, f"{level}_min").copy_(lowest)
+            getattr(self, f"{level}_max").copy_(torch.maximum(highest, threshold))
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Let anomalib compute thresholds and ranges only of what holds anomalies."""
+        for level in ("image", "pixel"):
+            if not _saw_anomaly(getattr(self, f"_{level}_threshold_metric")):
+                self._forget_validation(level)
+        super().on_validation_epoch_end(trainer, pl_module)
+
+    def _forget_validation(self, level: str) -> None:
+        getattr(self, f"_{level}_threshold_metric").reset()
+        getattr(self, f"_{level}_threshold").fill_(torch.nan)
+        if not torch.isnan(getattr(self, f"normal_{level}_threshold")):
+            getattr(self, f"_{level}_min_max_metric").reset()
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say in the log which threshold is in force if it came from normal images."""
+        del trainer, pl_module
+        if self._fitted_on and torch.isnan(self._image_threshold):
+            rank_zero_info(
+                f"No anomalies to validate on: images are called anomalous above a score of "
+                f"{self.normal_image_threshold:.4g}, {self._fitted_on}."
+            )
+
+    @property
+    def image_threshold(self) -> Tensor:
+        """Score () above which an image is anomalous: from validation anomalies, else from normals."""
+        return _first_known(self._image_threshold, self.normal_image_threshold, super().image_threshold, self.image_max)
+
+    @property
+    def pixel_threshold(self) -> Tensor:
+        """Map value () above which a pixel is anomalous: from validation masks, else from normals."""
+        return _first_known(self._pixel_threshold, self.normal_pixel_threshold, super().pixel_threshold, self.pixel_max)
+
+    @staticmethod
+    def _normalize(preds: Tensor | None, norm_min: Tensor, norm_max: Tensor, threshold: Tensor) -> Tensor | None:
+        """Map scores of any shape to (0, 1), 0.5 at the threshold, monotone and without saturation.
+
+        With x = 2 * (score - threshold) / (maximum - minimum) the result is 1/2 + 1/2 * x / (1 + |x|). It has
+        anomalib's slope at the threshold, and tails of 1/x, so that float32 tells scores apart up to a million ranges
+        beyond the threshold, where a sigmoid would end at 17. Written as 1 / (2 + 2|x|) from the nearer end, which
+        loses no digits near 0.
+        """
+        if preds is None:
+            return None
+        span = norm_max - norm_min
+        distance = 2 * (preds - threshold) / torch.where(span > 0, span, torch.ones_like(span))
+        tail = 0.5 / (1 + distance.abs())
+        return torch.where(torch.isnan(span), preds, torch.where(distance > 0, 1 - tail, tail))
+
+
+def _extremes(maps: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    """Find the lowest and the highest pixel of every image, each (n,)."""
+    extremes = [torch.stack(batch.flatten(1).aminmax(dim=1)) for batch in maps]
+    floors, peaks = torch.cat(extremes or [torch.empty(2, 0)], dim=1)
+    return floors, peaks
+
+
+def _first_known(*values: Tensor) -> Tensor:
+    """Take the first value that is not NaN."""
+    known = values[-1]
+    for value in reversed(values[:-1]):
+        known = torch.where(torch.isnan(value), known, value)
+    return known
+
+
+def _saw_anomaly(metric: F1AdaptiveThreshold) -> bool:
+    """Whether the targets of all processes hold an anomaly."""
+    if not metric.update_called:
+        return False
+    with metric.sync_context():
+        return bool(dim_zero_cat(metric.target).any())

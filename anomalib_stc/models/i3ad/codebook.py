@@ -1,0 +1,63 @@
+"""What normal features there are, and how well a guess of them fits: a mixture about the means of their clusters."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from anomalib_stc.parts.checks import check
+from anomalib_stc.parts.clusters import cluster_means, cosine_kmeans, fill_empty
+from anomalib_stc.parts.preparation import sample_points
+from anomalib_stc.parts.rounding import unit
+
+
+class Codebook(nn.Module):
+    """Says how unlikely features are under a guess of their cluster.
+
+    Args:
+        items: Number of clusters.
+        channels: Of the features.
+        sharpness: Concentration of the clusters; the higher, the more the nearest cluster decides alone.
+
+    Raises:
+        ValueError: If the items are too few or the sharpness is not positive.
+    """
+
+    def __init__(self, items: int, channels: int, sharpness: float) -> None:
+        super().__init__()
+        check("Codebook's items", items, items > 1, "two or more")
+        check("Codebook's sharpness", sharpness, sharpness > 0, "a positive number, as 20")
+        self.sharpness = sharpness
+        self.items: Tensor
+        self.frequency: Tensor
+        self.register_buffer("items", unit(torch.randn(items, channels)))
+        self.register_buffer("frequency", torch.full((items,), 1 / items))
+
+    @torch.no_grad()
+    def fill(self, features: Sequence[Tensor]) -> None:
+        """Take the clusters of normal features, batches (B, channels, h, w), and how often each occurs.
+
+        Raises:
+            ValueError: If there are fewer positions than items.
+        """
+        points = sample_points(features)
+        count = len(self.items)
+        label = fill_empty(cosine_kmeans(points, count)[0], count)
+        self.items.copy_(unit(cluster_means(points, label, count)))
+        often = label.bincount(minlength=count) + 1
+        self.frequency.copy_(often / often.sum())
+
+    def forward(self, logits: Tensor, features: Tensor) -> Tensor:
+        """Return how unlikely features are (B, 1, h, w): about the angle (1 - cosine) to a cluster that is guessed.
+
+        It is the negative logarithm of a mixture with the guessed weights, over the sharpness: 0 for features at a
+        cluster that is guessed with certainty.
+
+        Args:
+            logits: Guess of the cluster (B, items, h, w).
+            features: Features (B, channels, h, w).
+        """
+        angle = 1 - F.conv2d(unit(features), self.items[:, :, None, None])
+        mixture = (logits.log_softmax(1) - self.sharpness * angle).logsumexp(1, keepdim=True)
+        return -mixture / self.sharpness

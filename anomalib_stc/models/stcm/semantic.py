@@ -1,0 +1,122 @@
+"""Semantic structures: a user's segmentation network, or parts found without labels."""
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from anomalib_stc.models.stcm.structure import StructureExtractor
+from anomalib_stc.parts.clusters import cosine_kmeans
+from anomalib_stc.parts.features import GRID_STRIDE
+from anomalib_stc.parts.memory import affinity
+from anomalib_stc.parts.rounding import unit
+
+
+class PartSegmentation(StructureExtractor):
+    """Soft assignment of every grid position to parts: k-means of texture features, a substitute for labels.
+
+    Args:
+        feature_channels: Channels of the texture features.
+        parts: Number of parts.
+        temperature: Factor of the cosine similarity before the softmax over the parts.
+    """
+
+    stride = GRID_STRIDE
+
+    def __init__(self, feature_channels: int, parts: int, temperature: float) -> None:
+        super().__init__()
+        self.channels = parts
+        self.temperature = temperature
+        self.centres: Tensor
+        self.register_buffer("centres", unit(torch.ones(parts, feature_channels)))
+
+    @torch.no_grad()
+    def fit(self, points: Tensor) -> None:
+        """Find the parts of normal images from their features (P, feature_channels).
+
+        Raises:
+            ValueError: If there are fewer points than parts.
+        """
+        _, centres = cosine_kmeans(points, self.channels)
+        self.centres.copy_(unit(centres))
+
+    def forward(self, image: Tensor, features: Tensor | None) -> Tensor:
+        """Return the probability of every part (B, parts, H/8, W/8)."""
+        del image
+        if features is None:
+            msg = "PartSegmentation got no features: pass the texture features of the images."
+            raise ValueError(msg)
+        weight = affinity(features, self.centres, self.temperature)
+        return weight / weight.sum(1, keepdim=True)
+
+
+class UserSegmentation(StructureExtractor):
+    """A user's segmentation network, frozen.
+
+    Args:
+        source: Path of a `torch.export` program (``.pt2``), or the dotted path of an `nn.Module` class.
+        arguments: Arguments of that class.
+
+    Raises:
+        ValueError: If the program or class cannot be loaded, or does not map images to maps of their size.
+    """
+
+    stride = 1
+
+    def __init__(self, source: str, arguments: dict[str, Any] | None = None) -> None:
+        super().__init__()
+        self.network = load_segmentation(source, arguments or {})
+        for parameter in self.network.parameters():
+            parameter.requires_grad = False
+        self.channels = self._probe(source)
+
+    @torch.no_grad()
+    def _probe(self, source: str) -> int:
+        """Return the number of output channels for two small images, or say what is wrong.
+
+        Neither one image nor a square: a program exported for its example's size only is to fail here, not later.
+        """
+        batch, height, width = 2, 64, 96
+        size = f"{height}, {width}"
+        wanted = f"expected images ({batch}, 3, {size}) in [0, 1] to give probabilities ({batch}, C, {size})"
+        try:
+            shape = tuple(self.network(torch.zeros(batch, 3, height, width)).shape)
+        except Exception as error:  # whatever the user's network raises
+            msg = f"Segmentation '{source}' failed ({error}); {wanted}: export it with dynamic batch and image size."
+            raise ValueError(msg) from error
+        if len(shape) != 4 or shape[0] != batch or shape[2:] != (height, width):
+            msg = f"Segmentation '{source}' gave {shape}; {wanted}: resize and squash its output to that."
+            raise ValueError(msg)
+        return shape[1]
+
+    def train(self, mode: bool = True) -> "UserSegmentation":
+        """Stay in evaluation mode; an exported program has no other."""
+        del mode
+        self.training = False
+        return self
+
+    def forward(self, image: Tensor, features: Tensor | None = None) -> Tensor:
+        """Return the probability of every class (B, channels, H, W)."""
+        del features
+        return self.network(image)
+
+
+def load_segmentation(source: str, arguments: dict[str, Any]) -> nn.Module:
+    """Load a network from a ``.pt2`` program or a class path.
+
+    Raises:
+        ValueError: If there is no such file or class, or it does not load.
+    """
+    try:
+        if source.endswith(".pt2"):
+            return torch.export.load(Path(source)).module()
+        module, name = source.rsplit(".", 1)
+        return getattr(importlib.import_module(module), name)(**arguments).eval()
+    except Exception as error:  # a user's file or code: name it and its cause
+        msg = (
+            f"Semantic structure '{source}' cannot be loaded ({error}): give 'parts', 'none', the path of a "
+            "torch.export program (.pt2) or the dotted path of an nn.Module class."
+        )
+        raise ValueError(msg) from error

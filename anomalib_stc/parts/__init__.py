@@ -1,0 +1,1 @@
+"""What at least two models are built from, without any paper's constants."""

@@ -1,0 +1,121 @@
+"""Texture features on a grid of stride 8: what the memory's values are compared with.
+
+Two kinds: a frozen backbone, or, from scratch, the pixels themselves. Every level has unit length at every position,
+so a deep level with large numbers does not drown a shallow one (chosen on two of the development sets).
+"""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from anomalib_stc.parts.backbone import create_backbone, load_pretrained
+from anomalib_stc.parts.rounding import unit
+
+GRID_STRIDE = 8
+LEVEL_STRIDES = (4, 8, 16)
+
+
+class TextureFeatures(nn.Module, ABC):
+    """Images (B, 3, H, W) in [0, 1] to features (B, channels, H/8, W/8)."""
+
+    channels: int
+
+    def load(self) -> None:
+        """Load pretrained weights, where there are any; called once, before training."""
+
+    @abstractmethod
+    def forward(self, image: Tensor) -> Tensor:
+        """Return the features of the images."""
+
+    def colour(self, features: Tensor) -> Tensor:
+        """Return the mean colours (B, 3, h, w) in [0, 1] of the cells; mid-grey where features do not tell."""
+        return torch.full_like(features[:, :3], 0.5)
+
+
+class BackboneFeatures(TextureFeatures):
+    """Features of strides 4, 8 and 16 of a frozen timm network, each of unit length, brought to one grid.
+
+    Args:
+        name: A timm name or ``local-dir:FOLDER``.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+        self.network = create_backbone(name, LEVEL_STRIDES).requires_grad_(requires_grad=False)
+        info: Any = self.network.feature_info
+        config: Any = self.network.default_cfg
+        self.channels = sum(info.channels())
+        self.mean: Tensor
+        self.std: Tensor
+        self.eval()  # Lightning keeps every module in the mode it finds it in
+        self.register_buffer("mean", torch.tensor(config["mean"])[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(config["std"])[:, None, None], persistent=False)
+
+    def load(self) -> None:
+        """Load the ImageNet weights."""
+        load_pretrained(self.network, self.name)
+
+    def train(self, mode: bool = True) -> "BackboneFeatures":
+        """Stay in evaluation mode: a frozen network has no batch statistics to learn."""
+        del mode
+        return super().train(mode=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return features whose squared length is the number of levels."""
+        size = (image.shape[-2] // GRID_STRIDE, image.shape[-1] // GRID_STRIDE)
+        levels = self.network((image - self.mean) / self.std)
+        return torch.cat([unit(_to_grid(level, size)) for level in levels], dim=1)
+
+
+class PatchFeatures(TextureFeatures):
+    """The pixels of every 8 x 8 cell: the texture itself, for a model from scratch."""
+
+    channels = 3 * GRID_STRIDE**2
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return the pixels of every cell less mid-grey."""
+        return F.pixel_unshuffle(image - 0.5, GRID_STRIDE)
+
+
+class ColouredFeatures(TextureFeatures):
+    """Features of another kind and the mean colour of every cell, which features of unit length know little of.
+
+    Args:
+        texture: The other features.
+        weight: Factor of the colours less mid-grey, in [0, 1] before.
+    """
+
+    def __init__(self, texture: TextureFeatures, weight: float) -> None:
+        super().__init__()
+        self.texture = texture
+        self.weight = weight
+        self.channels = texture.channels + 3
+
+    def load(self) -> None:
+        """Load what the other features load."""
+        self.texture.load()
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return features, then three channels of colour."""
+        colour = F.avg_pool2d(image - 0.5, GRID_STRIDE)
+        return torch.cat([self.texture(image), self.weight * colour], dim=1)
+
+    def colour(self, features: Tensor) -> Tensor:
+        """Return the colours among the features."""
+        return features[:, -3:] / self.weight + 0.5
+
+
+def texture_features(backbone: str, colour: float = 0.0) -> TextureFeatures:
+    """Return the features of a backbone, or of the pixels for ``none``, and colours where they have a weight."""
+    features = PatchFeatures() if backbone == "none" else BackboneFeatures(backbone)
+    return ColouredFeatures(features, colour) if colour else features
+
+
+def _to_grid(level: Tensor, size: tuple[int, int]) -> Tensor:
+    if level.shape[-2] > size[0]:
+        return F.avg_pool2d(level, level.shape[-2] // size[0])
+    return F.interpolate(level, size=size, mode="bilinear", align_corners=False)

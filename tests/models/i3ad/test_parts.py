@@ -1,0 +1,140 @@
+"""The parts of I3AD alone: adaptive mask, losses, illumination."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from anomalib_stc.models.i3ad.adaptive_mask import AdaptiveMask
+from anomalib_stc.models.i3ad.inpainting import Filled, colour_error, illumination
+from anomalib_stc.models.i3ad.loss import I3adLoss, laplace, weighted_l1, weighted_mean
+from anomalib_stc.parts.discriminator import HINGE, PatchDiscriminator, adversarial_losses
+from anomalib_stc.parts.features import GRID_STRIDE
+
+WEIGHTS = {"masked": 1.0, "unmasked": 0.1, "similarity": 0.5, "feature": 1.0, "doubt": 0.1, "adversarial": 0.0}
+
+
+def one_hot(row: int, column: int, value: float = 1.0) -> Tensor:
+    """A residual (1, 1, 64, 64) with one suspicious cell."""
+    residual = torch.zeros(1, 1, 64, 64)
+    residual[..., row * GRID_STRIDE : (row + 1) * GRID_STRIDE, column * GRID_STRIDE : (column + 1) * GRID_STRIDE] = (
+        value
+    )
+    return residual
+
+
+@pytest.mark.parametrize(("dilation", "cells"), [(0, 1), (1, 9), (2, 25)])
+def test_a_suspicious_cell_is_hidden_with_its_neighbours(dilation: int, cells: int) -> None:
+    mask = AdaptiveMask(0.9, dilation, 0.5)
+    mask.threshold.fill_(0.5)
+    hidden = mask(one_hot(3, 4))
+    assert hidden.sum() == cells * GRID_STRIDE**2
+    assert hidden[..., 3 * GRID_STRIDE, 4 * GRID_STRIDE] == 1
+    assert mask(one_hot(3, 4, 0.4)).sum() == 0
+
+
+def test_the_cap_leaves_the_highest() -> None:
+    mask = AdaptiveMask(0.9, 0, 0.25)
+    ramp = torch.arange(64.0).reshape(1, 1, 8, 8).repeat_interleave(GRID_STRIDE, 2).repeat_interleave(GRID_STRIDE, 3)
+    hidden = mask(ramp)
+    assert hidden.mean() == 0.25
+    assert torch.equal(hidden, (ramp >= 48).float())
+
+
+@torch.no_grad()
+def test_a_cap_that_would_leave_nothing_to_hide_is_one_sentence() -> None:
+    """One of 8 x 8 cells and its neighbours are 9; of as many a cap of .14 hides 8, of .15 nine."""
+    assert AdaptiveMask(0.9, 1, 0.15)(one_hot(3, 4)).sum() == 9 * GRID_STRIDE**2
+    with pytest.raises(ValueError, match=r"^Mask dilation came as 1, expected .*\.$"):
+        AdaptiveMask(0.9, 1, 0.14)(one_hot(3, 4))
+
+
+def test_images_of_a_batch_do_not_share_the_cap() -> None:
+    mask = AdaptiveMask(0.9, 1, 0.5)
+    mask.threshold.fill_(0.5)
+    both = torch.cat([one_hot(1, 1), 5 + torch.rand(1, 1, 64, 64)])
+    assert torch.equal(mask(both)[:1], mask(both[:1]))
+
+
+def test_the_threshold_is_the_quantile_of_cells() -> None:
+    mask = AdaptiveMask(0.75, 0, 0.5)
+    mask.calibrate(torch.cat([one_hot(0, column, column / 10) for column in range(1, 5)]))
+    cells = torch.zeros(4 * 64)
+    cells[:4] = torch.tensor([0.1, 0.2, 0.3, 0.4])
+    assert mask.threshold.item() == pytest.approx(torch.quantile(cells, 0.75).item())
+
+
+def test_hinge_losses_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    player = PatchDiscriminator()
+    monkeypatch.setattr(player, "forward", lambda image: image.mean((1, 2, 3)))
+    monkeypatch.setattr(player, "frozen", lambda image: image.mean((1, 2, 3)))
+    real, fake = torch.full((1, 3, 8, 8), 0.25), torch.full((1, 3, 8, 8), -2.0)
+    terms = adversarial_losses(player, 0.1, real, fake, HINGE)
+    assert terms["adversarial"].item() == pytest.approx(0.2)
+    assert terms["discriminator"].item() == pytest.approx(0.375), "what is beyond the margin costs nothing"
+    assert adversarial_losses(None, 0.1, real, fake, HINGE) == {}
+
+
+def test_hinge_losses_leave_each_other_alone() -> None:
+    player = PatchDiscriminator(bias=False)
+    fake = torch.rand(2, 3, 64, 64, requires_grad=True)
+    terms = adversarial_losses(player, 1.0, torch.rand(2, 3, 64, 64), fake, HINGE)
+    terms["adversarial"].backward()
+    assert all(parameter.grad is None for parameter in player.parameters())
+    before = fake.grad.clone()
+    terms["discriminator"].backward()
+    assert torch.equal(fake.grad, before)
+    assert all(parameter.grad.abs().sum() > 0 for parameter in player.parameters())
+
+
+def test_losses_by_hand() -> None:
+    """Left half hidden and filled .5 too bright, right half said .25 too bright."""
+    image = torch.full((1, 3, 64, 64), 0.25)
+    mask = torch.zeros(1, 1, 64, 64)
+    mask[..., :32] = 1
+    said = image + 0.25 + 0.25 * mask
+    doubt = torch.full((1, 1, 8, 8), math.log(0.5))
+    unlikely = torch.where(torch.arange(8) < 4, 2.0, 1.0).expand(1, 1, 8, 8)
+    terms = I3adLoss(WEIGHTS, None)(image, mask, Filled(said, torch.zeros(1, 4, 8, 8), doubt), unlikely)
+    assert set(terms) == set(WEIGHTS) - {"adversarial"}
+    assert terms["masked"].item() == pytest.approx(0.5)
+    assert terms["unmasked"].item() == pytest.approx(0.1 * 0.25)
+    assert terms["feature"].item() == pytest.approx((2 + 0.1) / 1.1)
+    assert terms["doubt"].item() == pytest.approx(0.1 * (1 + math.log(0.5)), abs=1e-3)
+    assert set(I3adLoss({**WEIGHTS, "similarity": 0.0}, None)(image, mask, Filled(said, doubt, doubt), unlikely)) == {
+        "masked",
+        "unmasked",
+        "feature",
+        "doubt",
+    }
+
+
+def test_nothing_hidden_costs_nothing() -> None:
+    image = torch.rand(1, 3, 8, 8)
+    assert weighted_l1(image, 1 - image, torch.zeros(1, 1, 8, 8)) == 0
+    assert weighted_mean(image[:, :1], torch.zeros(1, 1, 8, 8)) == 0
+
+
+def test_the_best_doubt_is_the_logarithm_of_the_error() -> None:
+    error = torch.tensor(0.2)
+    doubts = torch.linspace(-4, 1, 501)
+    best = doubts[laplace(error, doubts).argmin()]
+    assert best.item() == pytest.approx(math.log(0.2), abs=0.02)
+
+
+def test_colour_error_is_a_mean_over_cells() -> None:
+    other = one_hot(1, 2).expand(1, 3, 64, 64)
+    error = colour_error(torch.zeros(1, 3, 64, 64), other)
+    assert error.shape == (1, 1, 8, 8)
+    assert error[0, 0, 1, 2] == error.sum() == 1
+
+
+def test_illumination_is_of_what_is_seen() -> None:
+    """A constant stays that constant, however much of it is hidden; nothing seen is black, not undefined."""
+    image = torch.full((1, 3, 64, 64), 0.7)
+    mask = torch.zeros(1, 1, 64, 64)
+    mask[..., :48, :] = 1
+    around = illumination(image * (1 - mask), mask)
+    torch.testing.assert_close(around, image, rtol=1e-3, atol=1e-3)
+    assert torch.equal(illumination(torch.zeros_like(image), torch.ones_like(mask)), torch.zeros_like(image))
