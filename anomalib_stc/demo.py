@@ -20,12 +20,11 @@ from PIL import Image
 from anomalib_stc.data import TextureDemo
 from anomalib_stc.data.photographs import Category
 from anomalib_stc.host.evaluator import AuproEvaluator
+from anomalib_stc.host.export import EXACT, OPSET
 from anomalib_stc.host.visualizer import ReconstructionVisualizer
 from anomalib_stc.models import Stcm
 
 COMPARED = ("pred_score", "anomaly_map")
-OPSET = 18  # the one torch writes; anomalib asks for 14, and the attempt to go back prints a traceback
-EXACT = {"INFERENCE_PRECISION_HINT": "f32"}  # unasked, newer CPUs compute in bfloat16: two or three digits
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

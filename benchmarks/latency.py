@@ -17,7 +17,7 @@ import openvino as ov
 import torch
 from anomalib.models import AnomalibModule, Padim, Patchcore
 
-from anomalib_stc.demo import EXACT, OPSET
+from anomalib_stc.host.export import EXACT, OPSET
 from anomalib_stc.models import I3ad, ProxyAno, Stcm
 
 RUNS = 30

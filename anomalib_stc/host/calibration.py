@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,16 +22,20 @@ class HoldoutCalibration(Callback):
 
     Args:
         fraction: Share of the training images to hold out.
-        quantile: Quantile of the held-out scores that becomes the threshold where validation has no anomaly.
+        false_alarm_rate: Share of normal images above the threshold where validation has no anomaly.
     """
 
-    def __init__(self, fraction: float, quantile: float) -> None:
+    def __init__(self, fraction: float, false_alarm_rate: float) -> None:
         self.fraction = fraction
-        self.quantile = quantile
+        self.quantile = 1 - false_alarm_rate
         self.training: AnomalibDataset | None = None
         self.held_out: AnomalibDataset | None = None
         self._whole: AnomalibDataset | None = None
         self._step: int | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the images out of a pickle: a model needs none of them any more."""
+        return {**self.__dict__, "training": None, "held_out": None, "_whole": None}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Split the data module's training images before a fit."""
@@ -89,22 +94,11 @@ class HoldoutCalibration(Callback):
         model = pl_module.model
         training = model.training
         model.eval()
-        model.fit_thresholds(self.images(pl_module, self.held_out))
-        model.score.calibrate(mean_terms(model, self.images(pl_module, self.held_out)))
+        normals = partial(self.images, pl_module, self.held_out)
+        model.calibrate(normals)
         if isinstance(pl_module.post_processor, NormalPostProcessor):
-            predictions = [model(image) for image in self.images(pl_module, self.held_out)]
+            predictions = [model(image) for image in normals()]
             scores = torch.cat([prediction.pred_score.flatten() for prediction in predictions])
             maps = (prediction.anomaly_map for prediction in predictions)
             pl_module.post_processor.fit_normals(scores, maps, self.quantile)
         model.train(training)
-
-
-def mean_terms(model: Any, images: Iterator[Tensor]) -> dict[str, Tensor]:
-    """Return the mean of every residual term over images (B, 3, H, W)."""
-    total: dict[str, Tensor] = {}
-    count = 0
-    for image in images:
-        for name, term in model.terms(image).items():
-            total[name] = total.get(name, torch.zeros((), device=image.device)) + term.mean() * len(image)
-        count += len(image)
-    return {name: value / count for name, value in total.items()}

@@ -1,8 +1,7 @@
 """What all models of this package share as models of anomalib: steps, optimiser, before and after training."""
 
-from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from anomalib import LearningType
@@ -10,58 +9,62 @@ from anomalib.data import Batch
 from anomalib.post_processing import PostProcessor
 from lightning.pytorch import Callback
 from lightning.pytorch.utilities.types import STEP_OUTPUT, OptimizerLRScheduler
-from torch import Tensor
+from torch import Tensor, nn
 
 from anomalib_stc.host.batch import with_reconstruction
 from anomalib_stc.host.calibration import HoldoutCalibration
+from anomalib_stc.host.export import ExactExport
 from anomalib_stc.host.length import parts, set_default_length
 from anomalib_stc.host.post_processor import NormalPostProcessor
 from anomalib_stc.host.pre_processor import ExactPreProcessor
+from anomalib_stc.host.trained import check_trained
 from anomalib_stc.host.visualizer import ReconstructionVisualizer
+from anomalib_stc.parts.checks import check
+from anomalib_stc.parts.losses import Losses
+from anomalib_stc.parts.scored_model import ScoredModel
+from anomalib_stc.parts.sizes import STRIDE
 
-STRIDE = 16
-PREPARATION_IMAGES = 48
+if TYPE_CHECKING:
+    from anomalib.models import AnomalibModule as _Host
+else:
+    _Host = object
+
+PREPARATION_IMAGES: Final = 48
+DISCRIMINATOR_RATIO: Final = 0.1  # of the discriminator's learning rate to the generator's: P-Net
 
 
-# anomalib finds direct subclasses of its module only, so this is none: a model inherits from this, then from that.
-_Mixin: Any = object
-
-
-class ReconstructionModule(_Mixin):
+class ReconstructionModule(ExactExport, _Host):
     """What is common to models that rebuild the image and score what does not fit.
 
-    Its torch model has ``infer(image)``, ``predict(image, inferred)``, ``terms(image)``, a ``score``, and ``features``
-    that load themselves; what it infers has a ``reconstruction``. Its loss may have a ``discriminator``. Of its
-    arguments, ``learning_rate``, ``discriminator_ratio``, ``weight_decay`` and ``train_images`` are read here.
+    anomalib finds direct subclasses of its module only, so this is none: a model inherits from this, then from that.
+    Its constructor sets ``model`` and ``loss``, then calls `set_up`.
     """
 
-    model: Any
-    loss: Any
+    model: ScoredModel
+    loss: Losses
     prepared: Tensor
     calibration: HoldoutCalibration
+    learning_rate: float
+    train_images: int
     _parts: Sequence[slice] = (slice(None),)  # of the batch, a step each
     _part = slice(None)  # the one of this step
 
-    @abstractmethod
-    def losses(self, image: Tensor) -> dict[str, Tensor]:
-        """Return the weighted losses of images (B, 3, H, W) by name."""
+    def set_up(self, learning_rate: float, train_images: int, holdout: float, false_alarm_rate: float) -> None:
+        """Keep what training needs; arguments as every model's.
 
-    def prepare(self, images: list[Tensor]) -> None:
-        """Get ready for training on some normal images, batches (B, 3, H, W); the same on every process."""
-        del images
-
-    def pictures(self, output: Any) -> dict[str, Tensor]:
-        """Return what a test run shows of what was inferred: images (B, 3, H, W) by the name of their field."""
-        return {"reconstruction": output.reconstruction}
-
-    def observe(self, batch: Any, output: Any) -> None:
-        """Take note of what was inferred of a test batch."""
-        del batch, output
-
-    def calibrate_on_held_out(self, holdout: float, normal_quantile: float) -> None:
-        """Hold out a share of the training images for scales and thresholds; called by constructors."""
+        Raises:
+            ValueError: If one is out of range.
+        """
+        check("Learning rate", learning_rate, learning_rate > 0, "more than 0")
+        check("False alarm rate", false_alarm_rate, 0 < false_alarm_rate < 1, "a share between 0 and 1, as 0.01")
+        self.learning_rate = learning_rate
+        self.train_images = train_images
         self.register_buffer("prepared", torch.tensor(data=False))
-        self.calibration = HoldoutCalibration(holdout, normal_quantile)
+        self.calibration = HoldoutCalibration(holdout, false_alarm_rate)
+
+    def pictures(self, inferred: Any) -> dict[str, Tensor]:
+        """Return what a test run shows of what was inferred: images (B, 3, H, W) by the name of their field."""
+        return {"reconstruction": inferred.reconstruction}
 
     @property
     def trainer_arguments(self) -> dict[str, Any]:
@@ -72,6 +75,11 @@ class ReconstructionModule(_Mixin):
     def learning_type(self) -> LearningType:
         """Normal images only."""
         return LearningType.ONE_CLASS
+
+    @classmethod
+    def sized(cls, pre_processor: nn.Module | bool, image_size: int | tuple[int, int]) -> nn.Module | bool:
+        """Return a pre-processor of the given size where none was given."""
+        return cls.configure_pre_processor(image_size) if pre_processor is True else pre_processor
 
     @staticmethod
     def configure_pre_processor(image_size: int | tuple[int, int] | None = None) -> ExactPreProcessor:
@@ -94,15 +102,13 @@ class ReconstructionModule(_Mixin):
         Both losses go back in one pass and leave no gradient in the other's weights, so one optimiser steps both:
         gradient clipping, accumulation, step counts and resuming are Lightning's own.
         """
-        settings: Any = self.hparams
-        set_default_length(self.trainer, settings.train_images)
-        rate = settings.learning_rate
+        set_default_length(self.trainer, self.train_images)
         generator = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         groups = [{"params": generator}]
         if self.loss.discriminator is not None:
             groups.append({"params": list(self.loss.discriminator.parameters())})
-        rates = [rate, rate * settings.discriminator_ratio][: len(groups)]
-        optimizer = torch.optim.Adam(groups, lr=rate, betas=(0.5, 0.99), weight_decay=settings.weight_decay)
+        rates = [self.learning_rate, self.learning_rate * DISCRIMINATOR_RATIO][: len(groups)]
+        optimizer = torch.optim.Adam(groups, lr=self.learning_rate, betas=(0.5, 0.99))
         steps = int(self.trainer.estimated_stepping_batches)
         scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=steps, pct_start=0.1)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
@@ -112,9 +118,9 @@ class ReconstructionModule(_Mixin):
         callbacks: Any = super().configure_callbacks()
         return [*callbacks, self.calibration]
 
-    def setup(self, stage: str) -> None:
-        """Load the backbone before a first fit; a checkpoint brings its own."""
-        if stage == "fit" and not self.prepared:
+    def on_fit_start(self) -> None:
+        """Load the backbone, unless a checkpoint brought its own."""
+        if not self.prepared:
             self.model.features.load()
 
     def on_train_start(self) -> None:
@@ -124,7 +130,7 @@ class ReconstructionModule(_Mixin):
         dataset: Any = self.calibration.training
         step = max(1, len(dataset) // PREPARATION_IMAGES)
         some = dataset.subsample(list(range(0, len(dataset), step))[:PREPARATION_IMAGES])
-        self.prepare(list(self.calibration.images(self, some)))
+        self.model.prepare(list(self.calibration.images(self, some)))
         self.prepared.fill_(value=True)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
@@ -143,7 +149,7 @@ class ReconstructionModule(_Mixin):
         """Return the sum of all losses of a part of the batch, each logged by its name."""
         del batch_idx
         image = batch.image[self._part]
-        terms = self.losses(image)
+        terms = self.loss(image, self.model(image))
         self.log_dict({f"train_{name}": term for name, term in terms.items()}, batch_size=len(image))
         total = torch.stack(list(terms.values())).sum()
         self.log("train_loss", total, prog_bar=True, batch_size=len(image))
@@ -155,6 +161,18 @@ class ReconstructionModule(_Mixin):
             usage = memory.pop_usage()
             self.log_dict({f"memory_{name}_{key}": value for key, value in usage.items()}, sync_dist=True)
 
+    def on_validation_start(self) -> None:
+        """Refuse the untrained; in a fit the calibration has come before."""
+        check_trained(self.model, type(self).__name__)
+
+    def on_test_start(self) -> None:
+        """Refuse the untrained."""
+        check_trained(self.model, type(self).__name__)
+
+    def on_predict_start(self) -> None:
+        """Refuse the untrained."""
+        check_trained(self.model, type(self).__name__)
+
     def validation_step(self, batch: Batch, *args: Any, **kwargs: Any) -> STEP_OUTPUT:
         """Return the batch with its scores and maps, from which anomalib takes thresholds."""
         del args, kwargs
@@ -165,10 +183,9 @@ class ReconstructionModule(_Mixin):
         """Return the batch with its scores, maps and reconstructions."""
         del args, kwargs
         with self.full_precision():
-            output = self.model.infer(batch.image)
-            predictions = self.model.predict(batch.image, output)
-            self.observe(batch, output)
-        pictures = {name: picture.clamp(0, 1) for name, picture in self.pictures(output).items()}
+            inferred = self.model.infer(batch.image)
+            predictions = self.model.predict(batch.image, inferred)
+        pictures = {name: picture.clamp(0, 1) for name, picture in self.pictures(inferred).items()}
         return with_reconstruction(batch, predictions, **pictures)
 
     def full_precision(self) -> torch.autocast:

@@ -6,6 +6,7 @@ from typing import Any
 from anomalib.pre_processing import PreProcessor
 
 from anomalib_stc.host.resize import ExactResize
+from anomalib_stc.parts.sizes import height_and_width
 
 
 class ExactPreProcessor(PreProcessor):
@@ -28,7 +29,7 @@ class ExactPreProcessor(PreProcessor):
     def __init__(self, image_size: int | Sequence[int] = 256, stride: int = 1) -> None:
         super().__init__()
         self.stride = stride
-        self._set_size(check_size(image_size, stride))
+        self._set_size(height_and_width(image_size, stride))
 
     def _set_size(self, size: tuple[int, int]) -> None:
         self.image_size = size
@@ -42,20 +43,4 @@ class ExactPreProcessor(PreProcessor):
     def load_checkpoint_config(self, config: dict[str, Any]) -> None:
         """Restore what ``checkpoint_config`` returned."""
         self.stride = config["stride"]
-        self._set_size(check_size(config["image_size"], self.stride))
-
-
-def check_size(image_size: int | Sequence[int], stride: int) -> tuple[int, int]:
-    """Read height and width from one number or two, each of which has to be a positive multiple of the stride."""
-    sides = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
-    if len(sides) != 2 or any(side <= 0 or side % stride for side in sides):
-        msg = (
-            f"Image size {image_size} came where one number or (height, width) is expected, each a positive multiple "
-            f"of {stride}: choose for example {_nearest_multiple(sides, stride)}."
-        )
-        raise ValueError(msg)
-    return sides[0], sides[1]
-
-
-def _nearest_multiple(sides: Sequence[int], stride: int) -> int:
-    return max(round(max(sides, default=0) / stride), 1) * stride
+        self._set_size(height_and_width(config["image_size"], self.stride))

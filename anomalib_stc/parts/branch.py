@@ -3,11 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from anomalib_stc.parts.blocks import conv_block, shuffle_block, up_block
+from anomalib_stc.parts.clusters import cluster_means, cosine_kmeans, fill_empty, sample_points
 from anomalib_stc.parts.features import GRID_STRIDE
 from anomalib_stc.parts.memory import Memory
+from anomalib_stc.parts.rounding import unit
 
 
 class BranchOutput(NamedTuple):
@@ -18,40 +21,25 @@ class BranchOutput(NamedTuple):
     image: Tensor  # (B, 3, H, W)
 
 
-def memories_of(branches: Mapping[str, "Branch"]) -> dict[str, Memory]:
-    """Return the memories of branches by name; those without one are left out."""
-    return {name: branch.memory for name, branch in branches.items() if branch.memory is not None}
-
-
 class Branch(nn.Module):
     """Structure to texture to image; the decoder sees the texture only, so nothing passes by the memory.
 
     Args:
         encoder: From the structure to queries (B, key_channels, H/8, W/8).
-        texture_channels: Channels of the texture features, the memory's values.
-        key_channels: Channels of the query.
-        widths: Channels of the decoder at strides 8 and 4.
-        memory: The memory, or ``None`` to map the query to texture by one convolution (ablation).
+        memory: From queries to a `MemoryRead`.
+        decoder: From the texture that was read to an image (B, 3, H, W).
     """
 
-    def __init__(
-        self,
-        encoder: nn.Module,
-        texture_channels: int,
-        key_channels: int,
-        widths: Sequence[int],
-        memory: Memory | None,
-    ) -> None:
+    def __init__(self, encoder: nn.Module, memory: nn.Module, decoder: nn.Module) -> None:
         super().__init__()
         self.encoder = encoder
         self.memory = memory
-        self.direct = nn.Conv2d(key_channels, texture_channels, 1) if memory is None else nn.Identity()
-        self.decoder = texture_decoder(texture_channels, widths)
+        self.decoder = decoder
 
     def forward(self, structure: Tensor) -> BranchOutput:
         """Infer texture and image from a structure (B, structure_channels, H, W) or (.., H/8, W/8)."""
         query = self.encoder(structure)
-        texture = self.direct(query) if self.memory is None else self.memory(query).value
+        texture = self.memory(query).value
         return BranchOutput(query, texture, self.decoder(texture))
 
 
@@ -71,7 +59,7 @@ def structure_encoder(channels: int, stride: int, key_channels: int) -> nn.Seque
 
 
 def texture_decoder(channels: int, widths: Sequence[int]) -> nn.Sequential:
-    """Return convolutions from texture features at stride 8 to an image."""
+    """Return convolutions from texture features at stride 8 to an image; channels ``widths`` at strides 8 and 4."""
     wide, narrow = widths
     return nn.Sequential(
         conv_block(channels, wide, kernel_size=1),
@@ -79,3 +67,36 @@ def texture_decoder(channels: int, widths: Sequence[int]) -> nn.Sequential:
         up_block(wide, narrow),
         shuffle_block(narrow, 3, 4),
     )
+
+
+def memories_of(branches: Mapping[str, Branch]) -> dict[str, Memory]:
+    """Return the memories of branches by name; those without one are left out."""
+    return {name: branch.memory for name, branch in branches.items() if isinstance(branch.memory, Memory)}
+
+
+@torch.no_grad()
+def fill_memories(
+    branches: Mapping[str, Branch], structures: Sequence[Mapping[str, Tensor]], features: Sequence[Tensor]
+) -> None:
+    """Write cluster means to the memories of branches in training mode; the same clusters for every branch.
+
+    Items that start as the means of clusters of real features need no long training to be used; none starts dead.
+
+    Args:
+        branches: Branches by name; those without a memory are left out.
+        structures: What every branch sees of the normal images, by its name, in batches.
+        features: Texture features (B, D, h, w) of the same batches.
+
+    Raises:
+        ValueError: If the images have fewer grid positions than there are items.
+    """
+    memories = memories_of(branches)
+    if not memories:
+        return
+    points = sample_points(features)
+    items = len(next(iter(memories.values())).values)
+    label = fill_empty(cosine_kmeans(points, items)[0], items)
+    values = cluster_means(points, label, items)
+    for name, memory in memories.items():
+        queries = unit(sample_points([branches[name].encoder(batch[name]) for batch in structures]))
+        memory.write(cluster_means(queries, label, items), values)

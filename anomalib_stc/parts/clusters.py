@@ -1,4 +1,6 @@
-"""k-means by cosine similarity, with anomalib's KMeans."""
+"""k-means by cosine similarity, with anomalib's KMeans, of positions of normal feature maps."""
+
+from collections.abc import Iterable
 
 import torch
 from anomalib.models.components.cluster import KMeans
@@ -6,8 +8,11 @@ from torch import Tensor
 
 from anomalib_stc.parts.rounding import unit
 
+POINTS = 16384  # grid positions that k-means sees in all: enough for hundreds of clusters, seconds of time
+SEED = 0
 
-def cosine_kmeans(points: Tensor, clusters: int, iterations: int = 15, seed: int = 0) -> tuple[Tensor, Tensor]:
+
+def cosine_kmeans(points: Tensor, clusters: int, iterations: int = 15, seed: int = SEED) -> tuple[Tensor, Tensor]:
     """Cluster points by cosine similarity; the global random state is left as it was.
 
     Args:
@@ -37,10 +42,17 @@ def cluster_means(points: Tensor, label: Tensor, clusters: int) -> Tensor:
     return total.index_add_(0, label, points) / count[:, None]
 
 
-def fill_empty(label: Tensor, clusters: int, seed: int = 0) -> Tensor:
+def fill_empty(label: Tensor, clusters: int, seed: int = SEED) -> Tensor:
     """Return labels (P,) in which every cluster that had no point got one, drawn at random."""
     empty = (torch.bincount(label, minlength=clusters) == 0).nonzero().flatten()
     drawn = torch.randperm(len(label), generator=torch.Generator().manual_seed(seed))[: len(empty)]
     filled = label.clone()
     filled[drawn.to(label.device)] = empty
     return filled
+
+
+def sample_points(maps: Iterable[Tensor]) -> Tensor:
+    """Return at most `POINTS` positions (P, C) of maps (B, C, h, w): the same ones for maps of one grid."""
+    flat = torch.cat([batch.permute(0, 2, 3, 1).flatten(0, 2) for batch in maps])
+    chosen = torch.randperm(len(flat), generator=torch.Generator().manual_seed(SEED))[:POINTS]
+    return flat[chosen.to(flat.device)]

@@ -1,7 +1,7 @@
 """Patch discriminator with spectral normalisation (P-Net, ECCV 2020, code of the authors)."""
 
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,10 +19,15 @@ class PatchDiscriminator(nn.Module):
 
     def __init__(self, widths: Sequence[int] = (32, 64, 128), bias: bool = True) -> None:
         super().__init__()
+        self.plan = {"widths": tuple(widths), "bias": bias}
         layers: list[nn.Module] = []
         for channels, width in zip((3, *widths[:-1]), widths, strict=True):
             layers += [spectral_norm(nn.Conv2d(channels, width, 4, 2, 1)), nn.LeakyReLU(0.2)]
         self.layers = nn.Sequential(*layers, spectral_norm(nn.Conv2d(widths[-1], 1, 3, 1, 1, bias=bias)))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the plan and the weights: what spectral normalisation makes of a layer cannot be pickled."""
+        return rebuilt, (self.plan, self.training, self.state_dict())
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the logits (B, 1, H / 2^n, W / 2^n) of images (B, 3, H, W) in [0, 1]."""
@@ -35,6 +40,14 @@ class PatchDiscriminator(nn.Module):
         """
         weights = {name: weight.detach() for name, weight in self.named_parameters()}
         return functional_call(self, weights, (image,))
+
+
+def rebuilt(plan: dict[str, Any], training: bool, state: dict[str, Tensor]) -> PatchDiscriminator:
+    """Return a discriminator from what its pickle holds; the global random state is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        discriminator = PatchDiscriminator(**plan)
+    discriminator.load_state_dict(state)
+    return discriminator.to(next(iter(state.values())).device).train(training)
 
 
 class Game(NamedTuple):
@@ -50,23 +63,17 @@ HINGE: Final = Game(torch.neg, lambda real: (1 - real).relu(), lambda fake: (1 +
 
 
 def adversarial_losses(
-    discriminator: PatchDiscriminator | None,
-    weight: float,
-    image: Tensor,
-    reconstruction: Tensor,
-    game: Game = LEAST_SQUARES,
+    discriminator: PatchDiscriminator, weight: float, image: Tensor, reconstruction: Tensor, game: Game
 ) -> dict[str, Tensor]:
     """Return the losses of both players; the generator's leaves no gradient in the discriminator.
 
     Args:
-        discriminator: The discriminator; none, no losses.
+        discriminator: The discriminator.
         weight: Weight of the generator's loss.
         image: Real images (B, 3, H, W) in [0, 1].
         reconstruction: The generator's (B, 3, H, W).
         game: What the players pay: `LEAST_SQUARES` or `HINGE`.
     """
-    if discriminator is None:
-        return {}
     real, fake = discriminator(image), discriminator(reconstruction.detach())
     return {
         "adversarial": weight * game.generator(discriminator.frozen(reconstruction)).mean(),

@@ -16,6 +16,7 @@ from anomalib_stc.parts.rounding import unit
 
 GRID_STRIDE = 8
 LEVEL_STRIDES = (4, 8, 16)
+COLOUR = 1.0  # weight of colours beside features of unit length; 4 drowned these on a texture
 
 
 class TextureFeatures(nn.Module, ABC):

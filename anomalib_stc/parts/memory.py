@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from anomalib_stc.parts.checks import check
 from anomalib_stc.parts.rounding import unit
 
 
@@ -31,10 +32,9 @@ class Memory(nn.Module):
         shrink: Weights below ``shrink / items`` of those kept are cut. The cut never exceeds half of the largest
             weight, so that one item survives whatever the query. It is a continuous function of the weights: rounding
             in an exported graph moves no item in or out with a jump.
-        top_k: Keep only the ``top_k`` largest weights; ``None`` keeps all.
 
     Raises:
-        ValueError: If ``top_k`` is not between 1 and ``items``.
+        ValueError: If there is no item.
     """
 
     def __init__(
@@ -44,17 +44,13 @@ class Memory(nn.Module):
         value_channels: int,
         temperature: float = 10.0,
         shrink: float = 1.0,
-        top_k: int | None = None,
     ) -> None:
         super().__init__()
-        if top_k is not None and not 1 <= top_k <= items:
-            msg = f"Memory top_k is {top_k}, expected 1 to {items} (its number of items): choose a smaller top_k."
-            raise ValueError(msg)
+        check("Memory items", items, items > 0, "1 or more")
         self.keys = nn.Parameter(torch.randn(items, key_channels))
         self.values = nn.Parameter(torch.randn(items, value_channels))
         self.log_temperature = nn.Parameter(torch.tensor(float(temperature)).log())
         self.shrink = shrink / items
-        self.top_k = top_k
         self.usage: Tensor
         self.register_buffer("usage", torch.zeros(items), persistent=False)
 
@@ -68,8 +64,6 @@ class Memory(nn.Module):
     def address(self, query: Tensor) -> Tensor:
         """Return the weights (B, items, H, W) of the items for every query."""
         weight = affinity(query, self.keys, self.log_temperature.exp())
-        if self.top_k is not None:
-            weight = weight * (weight >= weight.topk(self.top_k, dim=1).values[:, -1:])
         cut = (weight.sum(1, keepdim=True) * self.shrink).clamp(max=0.5)
         weight = F.relu(weight - cut)
         return weight / weight.sum(1, keepdim=True)

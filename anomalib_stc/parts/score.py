@@ -1,16 +1,18 @@
 """From residual maps to a calibrated anomaly map and an image score, inside the exported graph."""
 
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, Literal, get_args
 
 import torch
 from kornia.filters import gaussian_blur2d
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from anomalib_stc.parts.checks import check_known, check_weights
+from anomalib_stc.parts.checks import check_known
 from anomalib_stc.parts.rounding import EPSILON
+from anomalib_stc.parts.sizes import resize_maps
 
+ImageScore = Literal["max", "top", "mean"]
 CELL = 4  # pixels of the side of the cells that the highest hundredth is taken of; the map is smoother than that
 SHARE = 0.01
 
@@ -18,25 +20,38 @@ SHARE = 0.01
 class AnomalyScore(nn.Module):
     """Weighted sum of residual maps, each divided by its mean on held-out normal images.
 
+    Scales are buffers by name, ``scale_<term>``, not a number until they are calibrated, for terms of weight zero too:
+    a checkpoint does not depend on the weights.
+
     Args:
-        weights: Weight of every term by its name; terms of weight zero are not computed.
+        weights: Weight of every term that can be computed, none negative, one positive; those of weight zero are not
+            computed for a map.
         sigma: Width of the Gaussian that smooths the map, in pixels; 0 for none.
-        reduction: Image score from the smoothed map, one of `REDUCTIONS`: ``max``, ``top`` for the mean of the highest
-            hundredth, which one peak does not decide, or ``mean`` for diffuse anomalies.
+        reduction: Image score from the smoothed map: ``max``, ``top`` for the mean of the highest hundredth, which one
+            peak does not decide, or ``mean`` for diffuse anomalies.
 
     Raises:
-        ValueError: If no weight is positive, one is negative, or the reduction is unknown.
+        ValueError: If the reduction is unknown.
     """
 
-    def __init__(self, weights: Mapping[str, float], sigma: float, reduction: str = "max") -> None:
+    def __init__(self, weights: Mapping[str, float], sigma: float, reduction: ImageScore = "max") -> None:
         super().__init__()
-        weights = check_weights("Score weights", weights)
+        check_known("Image score", reduction, get_args(ImageScore))
+        self.terms = tuple(weights)
         self.weights = {name: weight for name, weight in weights.items() if weight != 0}
-        check_known("Image score", reduction, REDUCTIONS)
         self.sigma = sigma
         self.reduction = reduction
-        self.scale: Tensor
-        self.register_buffer("scale", torch.ones(len(self.weights)))
+        for name in self.terms:
+            self.register_buffer(f"scale_{name}", torch.tensor(torch.nan))
+
+    def scale(self, name: str) -> Tensor:
+        """Return the scale () of a term."""
+        return getattr(self, f"scale_{name}")
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether every term with a weight has a scale."""
+        return all(bool(self.scale(name).isfinite()) for name in self.weights)
 
     def forward(self, residuals: Mapping[str, Tensor], size: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         """Return the anomaly map (B, 1, *size) and the image score (B,).
@@ -51,8 +66,7 @@ class AnomalyScore(nn.Module):
     def combine(self, residuals: Mapping[str, Tensor], size: tuple[int, ...]) -> Tensor:
         """Return the weighted mean of the calibrated terms (B, 1, *size): about 1 on normal images."""
         terms = [
-            resize(residuals[name], size) * (weight / scale)
-            for (name, weight), scale in zip(self.weights.items(), self.scale, strict=True)
+            resize_maps(residuals[name], size) * (weight / self.scale(name)) for name, weight in self.weights.items()
         ]
         return sum(terms[1:], terms[0]) / sum(self.weights.values())
 
@@ -65,8 +79,9 @@ class AnomalyScore(nn.Module):
 
     @torch.no_grad()
     def calibrate(self, means: Mapping[str, Tensor]) -> None:
-        """Set the scale of every term from its mean residual on held-out normal images."""
-        self.scale.copy_(torch.stack([means[name] for name in self.weights]).clamp(min=EPSILON))
+        """Set the scales of terms from their mean residuals on held-out normal images."""
+        for name, mean in means.items():
+            self.scale(name).copy_(mean.clamp(min=EPSILON))
 
 
 def highest(anomaly_map: Tensor) -> Tensor:
@@ -80,16 +95,9 @@ def top(anomaly_map: Tensor) -> Tensor:
     return cells.topk(max(1, round(SHARE * cells.shape[1])), dim=1).values.mean(1)
 
 
-def mean(anomaly_map: Tensor) -> Tensor:
+def average(anomaly_map: Tensor) -> Tensor:
     """Return the means (B,) of maps (B, 1, H, W)."""
     return anomaly_map.flatten(1).mean(1)
 
 
-REDUCTIONS: Final[dict[str, Callable[[Tensor], Tensor]]] = {"max": highest, "top": top, "mean": mean}
-
-
-def resize(residual: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Bring maps (B, C, h, w) to the given size."""
-    if residual.shape[-2:] == size:
-        return residual
-    return F.interpolate(residual, size=size, mode="bilinear", align_corners=False)
+REDUCTIONS: Final[dict[str, Callable[[Tensor], Tensor]]] = {"max": highest, "top": top, "mean": average}

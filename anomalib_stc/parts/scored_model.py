@@ -1,19 +1,24 @@
-"""What the models' networks share: infer, then score what does not fit."""
+"""What the models' networks share: prepare, learn, infer, then score what does not fit."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import torch
 from anomalib.data import InferenceBatch
 from torch import Tensor, nn
 
+from anomalib_stc.parts.features import TextureFeatures
 from anomalib_stc.parts.memory import Memory
 from anomalib_stc.parts.score import AnomalyScore
+
+Normals = Callable[[], Iterator[Tensor]]  # batches (B, 3, H, W) in [0, 1], anew at every call
 
 
 class ScoredModel(nn.Module, ABC):
     """A network that infers something of an image, and scores it by the residuals between the two."""
 
+    features: TextureFeatures
     score: AnomalyScore
 
     @property
@@ -22,15 +27,26 @@ class ScoredModel(nn.Module, ABC):
         return {}
 
     @abstractmethod
-    def infer(self, image: Tensor) -> Any:
-        """Infer what is normal of images (B, 3, H, W)."""
+    def prepare(self, normals: list[Tensor]) -> None:
+        """Fill memories and the like from some normal images, batches (B, 3, H, W), once before training."""
 
     @abstractmethod
-    def residuals(self, image: Tensor, output: Any) -> dict[str, Tensor]:
-        """Return every term of the score as a map (B, 1, h, w), not calibrated."""
+    def learn(self, image: Tensor) -> Any:
+        """Return what a loss needs of images (B, 3, H, W); every random choice of a training step is made here.
+
+        It has a ``reconstruction`` (B, 3, H, W) and a ``window`` of it, see `Losses`.
+        """
+
+    @abstractmethod
+    def infer(self, image: Tensor) -> Any:
+        """Infer what is normal of images (B, 3, H, W); it has a ``reconstruction``. There is no random number in it."""
+
+    @abstractmethod
+    def residuals(self, image: Tensor, inferred: Any, names: Iterable[str]) -> dict[str, Tensor]:
+        """Return the named terms of the score as maps (B, 1, h, w), not calibrated."""
 
     def forward(self, image: Tensor) -> Any:
-        """Return what was inferred in training, map and score in evaluation.
+        """Return what was learnt in training, map and score in evaluation.
 
         Args:
             image: Images (B, 3, H, W) in [0, 1], sides multiples of 16.
@@ -38,18 +54,26 @@ class ScoredModel(nn.Module, ABC):
         Raises:
             ValueError: If a side is not a multiple of 16 or below 64.
         """
-        output = self.infer(image)
-        return output if self.training else self.predict(image, output)
+        return self.learn(image) if self.training else self.predict(image, self.infer(image))
 
-    def predict(self, image: Tensor, output: Any) -> InferenceBatch:
-        """Score images from what was inferred of them."""
-        anomaly_map, score = self.score(self.residuals(image, output), image.shape[-2:])
+    def predict(self, image: Tensor, inferred: Any) -> InferenceBatch:
+        """Score images from what was inferred of them: here the exported graph's outputs get their names."""
+        residuals = self.residuals(image, inferred, self.score.weights)
+        anomaly_map, score = self.score(residuals, image.shape[-2:])
         return InferenceBatch(pred_score=score, anomaly_map=anomaly_map)
 
-    def terms(self, image: Tensor) -> dict[str, Tensor]:
-        """Return every term of the score of images (B, 3, H, W), for calibration."""
-        return self.residuals(image, self.infer(image))
+    @torch.no_grad()
+    def calibrate(self, normals: Normals) -> None:
+        """Set the scale of every term of the score from held-out normal images."""
+        self.score.calibrate(mean_residuals(self, normals()))
 
-    def fit_thresholds(self, images: Iterator[Tensor]) -> None:
-        """Set what inferring needs of held-out normal images, batches (B, 3, H, W), before the score is calibrated."""
-        del images
+
+def mean_residuals(model: ScoredModel, normals: Iterator[Tensor]) -> dict[str, Tensor]:
+    """Return the mean of every term of the score over images, batches (B, 3, H, W)."""
+    total: dict[str, Tensor] = {}
+    count = 0
+    for image in normals:
+        for name, term in model.residuals(image, model.infer(image), model.score.terms).items():
+            total[name] = total.get(name, torch.zeros((), device=image.device)) + term.mean() * len(image)
+        count += len(image)
+    return {name: value / count for name, value in total.items()}

@@ -13,15 +13,17 @@ class AdaptiveMask(nn.Module):
     """Hides the cells of the features' grid whose residual, or a neighbour's, is above what normal images have.
 
     Args:
-        normal: Share of the cells of normal images that stays below the threshold, in (0, 1).
-        dilation: Cells around a suspicious one that are hidden with it.
-        area: Largest share of the image that is hidden, in (0, 1); above, the highest residuals decide.
+        normal: Share of the cells of normal images that stays below the threshold, in (0, 1): the middle of what
+            is usual, .95 to .98.
+        dilation: Cells around a suspicious one that are hidden with it: the border of a defect is often weak.
+        area: Largest share of the image that is hidden, in (0, 1); above, the highest residuals decide;
+            training hides up to .6.
 
     Raises:
         ValueError: If one is out of range, or a single suspicious cell and its neighbours are more than that share.
     """
 
-    def __init__(self, normal: float, dilation: int, area: float) -> None:
+    def __init__(self, normal: float = 0.97, dilation: int = 1, area: float = 0.5) -> None:
         super().__init__()
         check("Mask quantile", normal, 0 < normal < 1, "a share between 0 and 1, as 0.97")
         check("Mask dilation", dilation, dilation >= 0, "0 cells or more")
@@ -35,7 +37,7 @@ class AdaptiveMask(nn.Module):
     def forward(self, residual: Tensor) -> Tensor:
         """Return masks (B, 1, H, W), 1 where hidden, from residuals (B, 1, H, W)."""
         side = 2 * self.dilation + 1
-        around = F.max_pool2d(cells(residual), side, 1, self.dilation)
+        around = F.max_pool2d(cell_means(residual), side, 1, self.dilation)
         most = int(self.area * around[0].numel())
         check("Mask dilation", self.dilation, side**2 <= most, f"a cell and its neighbours to be at most {most} cells")
         cap = around.flatten(1).topk(most + 1).values[:, -1, None, None, None]
@@ -45,9 +47,9 @@ class AdaptiveMask(nn.Module):
     @torch.no_grad()
     def calibrate(self, residual: Tensor) -> None:
         """Set the threshold from the residuals (B, 1, H, W) of held-out normal images."""
-        self.threshold.copy_(upper_quantile(cells(residual), self.normal))
+        self.threshold.copy_(upper_quantile(cell_means(residual), self.normal))
 
 
-def cells(residual: Tensor) -> Tensor:
+def cell_means(residual: Tensor) -> Tensor:
     """Return the mean (B, 1, H / 8, W / 8) of every cell of maps (B, 1, H, W)."""
     return F.avg_pool2d(residual, GRID_STRIDE)

@@ -7,8 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from anomalib_stc.parts.checks import check
-from anomalib_stc.parts.clusters import cluster_means, cosine_kmeans, fill_empty
-from anomalib_stc.parts.preparation import sample_points
+from anomalib_stc.parts.clusters import cluster_means, cosine_kmeans, fill_empty, sample_points
 from anomalib_stc.parts.rounding import unit
 
 
@@ -18,13 +17,14 @@ class Codebook(nn.Module):
     Args:
         items: Number of clusters.
         channels: Of the features.
-        sharpness: Concentration of the clusters; the higher, the more the nearest cluster decides alone.
+        sharpness: Concentration of the clusters; the higher, the more the nearest cluster decides alone; 10 and
+            20 were worse on brain MR, level on a texture.
 
     Raises:
         ValueError: If the items are too few or the sharpness is not positive.
     """
 
-    def __init__(self, items: int, channels: int, sharpness: float) -> None:
+    def __init__(self, items: int, channels: int, sharpness: float = 40.0) -> None:
         super().__init__()
         check("Codebook's items", items, items > 1, "two or more")
         check("Codebook's sharpness", sharpness, sharpness > 0, "a positive number, as 20")
@@ -35,7 +35,7 @@ class Codebook(nn.Module):
         self.register_buffer("frequency", torch.full((items,), 1 / items))
 
     @torch.no_grad()
-    def fill(self, features: Sequence[Tensor]) -> None:
+    def fit(self, features: Sequence[Tensor]) -> None:
         """Take the clusters of normal features, batches (B, channels, h, w), and how often each occurs.
 
         Raises:

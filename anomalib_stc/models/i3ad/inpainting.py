@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from anomalib_stc.models.i3ad.adaptive_mask import cells
+from anomalib_stc.models.i3ad.adaptive_mask import cell_means
 from anomalib_stc.parts.blocks import PADDING, quiet, shuffle_block
 from anomalib_stc.parts.checks import check
-from anomalib_stc.parts.score import resize
+from anomalib_stc.parts.sizes import resize_maps
 
 CELL = 4  # pixels of the side of a cell of the first layer: full resolution would cost most of the time
 COARSE = 16  # pixels of the side of a cell of the illumination: larger than small defects
@@ -52,19 +52,20 @@ class Inpainting(nn.Module):
     """Fills hidden pixels from visible ones.
 
     Args:
-        widths: Channels at strides 4, 8 and 16.
         items: Clusters of normal features, of which it guesses one for every cell.
-        skips: Connect layers of one stride; without, all but the illumination goes through the coarsest
-            layer (ablation).
+        widths: Channels at strides 4, 8 and 16; full resolution would cost most of the time.
         dilations: Of the convolutions at stride 16, which look far.
     """
 
     def __init__(
-        self, widths: Sequence[int], items: int, skips: bool = True, dilations: Sequence[int] = (1, 2, 4)
+        self,
+        items: int,
+        widths: Sequence[int] = (32, 64, 96),
+        dilations: Sequence[int] = (1, 2, 4),
     ) -> None:
         super().__init__()
         check("Widths", tuple(widths), len(widths) == LEVELS and min(widths) > 0, "three numbers of channels")
-        self.skips = float(skips)
+        self.skips = 1.0  # 0: all but the illumination goes through the coarsest layer
         fine, middle, coarse = widths
         self.fine = GatedBlock(4 * CELL**2, fine)
         self.middle = GatedBlock(fine, middle, stride=2)
@@ -115,7 +116,7 @@ def illumination(visible: Tensor, mask: Tensor) -> Tensor:
     everywhere = seen.mean((2, 3), keepdim=True)
     around = F.avg_pool2d(seen, 2 * FAR + 1, 1, FAR, count_include_pad=False)
     total = seen + 1e-2 * around + 1e-4 * everywhere
-    return resize(total[:, :3] / total[:, 3:].clamp(min=1e-6), visible.shape[-2:])
+    return resize_maps(total[:, :3] / total[:, 3:].clamp(min=1e-6), visible.shape[-2:])
 
 
 def twice(features: Tensor) -> Tensor:
@@ -130,4 +131,4 @@ def composite(image: Tensor, mask: Tensor, filled: Tensor) -> Tensor:
 
 def colour_error(image: Tensor, other: Tensor) -> Tensor:
     """Return the L1 difference of images (B, 3, H, W), the mean of every cell of the guess (B, 1, H/8, W/8)."""
-    return cells((image - other).abs().mean(1, keepdim=True))
+    return cell_means((image - other).abs().mean(1, keepdim=True))

@@ -1,55 +1,38 @@
 """Losses of I3AD: named, weighted terms."""
 
-from collections.abc import Mapping
+from typing import ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from anomalib_stc.models.i3ad.adaptive_mask import cells
-from anomalib_stc.models.i3ad.inpainting import Filled, colour_error, composite
+from anomalib_stc.models.i3ad.adaptive_mask import cell_means
+from anomalib_stc.models.i3ad.inpainting import colour_error
 from anomalib_stc.models.i3ad.similarity import dissimilarity
-from anomalib_stc.parts.checks import check_weights
-from anomalib_stc.parts.discriminator import HINGE, PatchDiscriminator, adversarial_losses
-from anomalib_stc.parts.window import random_window
+from anomalib_stc.models.i3ad.torch_model import Learnt
+from anomalib_stc.parts.discriminator import HINGE, Game
+from anomalib_stc.parts.losses import Losses, Terms
 
 VISIBLE = 0.1  # weight of cells that are seen, beside hidden ones
 
 
-class I3adLoss(nn.Module):
-    """Terms of the generator and of the discriminator, ready to be summed and sent back in one pass.
+class I3adLoss(Losses):
+    """Terms ``masked``, ``unmasked``, ``similarity``, ``feature``, ``doubt`` and ``adversarial``."""
 
-    Args:
-        weights: Weight of ``masked``, ``unmasked``, ``similarity``, ``feature``, ``doubt`` and ``adversarial``; zero
-            switches off.
-        discriminator: The discriminator, or ``None`` without adversarial loss.
-    """
+    game: ClassVar[Game] = HINGE
 
-    def __init__(self, weights: Mapping[str, float], discriminator: PatchDiscriminator | None) -> None:
-        super().__init__()
-        self.weights = check_weights("Loss weights", weights)
-        self.discriminator = discriminator
-
-    def forward(self, image: Tensor, mask: Tensor, filled: Filled, unlikely: Tensor) -> dict[str, Tensor]:
-        """Return the weighted terms by name; those with weight zero are neither computed nor returned.
+    def terms(self, image: Tensor, learnt: Learnt, original: Tensor, rebuilt: Tensor) -> Terms:
+        """Return the terms of normal images (B, 3, H, W) in [0, 1].
 
         Structural similarity and adversarial loss look at one random window of half the side of the composite.
-
-        Args:
-            image: Normal images (B, 3, H, W) in [0, 1].
-            mask: What was hidden (B, 1, H, W), 1 there.
-            filled: What the network said of every place.
-            unlikely: How unlikely the features of every cell are under the network's guess (B, 1, H/8, W/8).
         """
-        original, rebuilt = random_window(image, composite(image, mask, filled.image))
-        hidden = cells(mask)
-        terms = {
+        mask, filled = learnt.mask, learnt.filled
+        hidden = cell_means(mask)
+        return {
             "masked": lambda: weighted_l1(filled.image, image, mask),
             "unmasked": lambda: weighted_l1(filled.image, image, 1 - mask),
             "similarity": lambda: dissimilarity(original, rebuilt).mean(),
-            "feature": lambda: weighted_mean(unlikely, VISIBLE + (1 - VISIBLE) * hidden),
+            "feature": lambda: weighted_mean(learnt.unlikely, VISIBLE + (1 - VISIBLE) * hidden),
             "doubt": lambda: weighted_mean(laplace(colour_error(image, filled.image).detach(), filled.doubt), hidden),
         }
-        wanted = {name: self.weights[name] * term() for name, term in terms.items() if self.weights[name]}
-        return wanted | adversarial_losses(self.discriminator, self.weights["adversarial"], original, rebuilt, HINGE)
 
 
 def weighted_l1(image: Tensor, other: Tensor, weight: Tensor) -> Tensor:

@@ -76,16 +76,16 @@ def strokes(height: int, width: int, share: float) -> Tensor:
         for left, top in (start + steps.cumsum(0)).tolist():
             disc = (left - radius, top - radius, left + radius, top + radius)
             around = (floor(disc[0]), floor(disc[1]), ceil(disc[2]) + 1, ceil(disc[3]) + 1)
-            hidden -= drawn(canvas, around)
+            hidden -= inked(canvas, around)
             pen.ellipse(disc, fill=1)
-            hidden += drawn(canvas, around)
+            hidden += inked(canvas, around)
             if hidden >= share * height * width:
                 break
     return torch.from_numpy(np.array(canvas, dtype=np.float32))[None]
 
 
-def drawn(canvas: Image.Image, box: tuple[int, int, int, int]) -> int:
-    """Return how many pixels of a box (left, top, right, bottom) are drawn; what is beyond the canvas is not."""
+def inked(canvas: Image.Image, box: tuple[int, int, int, int]) -> int:
+    """Return how many pixels of a box (left, top, right, bottom) are inked; what is beyond the canvas is not."""
     return canvas.crop(box).histogram()[1]
 
 

@@ -5,11 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from anomalib_stc.parts.checks import check_known
-
-SHAPES = ("rectangle", "ellipse", "both")
-POSITIONS = ("random", "same")
-SOURCES = ("image", "batch")
+from anomalib_stc.parts.checks import check
 
 
 class Pasted(NamedTuple):
@@ -25,41 +21,21 @@ class PatchPaste:
     Args:
         probability: Share of the images that get a patch, in [0, 1].
         size: Least and largest side of a patch, as a share of the image's side, in (0, 1).
-        shape: ``rectangle``, ``ellipse``, or ``both``, one of the two at random.
-        position: ``random`` takes the patch from another place than it goes to, ``same`` from where it goes.
-        source: ``image`` takes it from the same image, ``batch`` from the next image of the batch.
 
     Raises:
-        ValueError: If an argument is out of range or unknown.
+        ValueError: If an argument is out of range.
     """
 
-    def __init__(
-        self,
-        probability: float = 0.5,
-        size: tuple[float, float] = (0.05, 0.25),
-        shape: str = "both",
-        position: str = "random",
-        source: str = "image",
-    ) -> None:
-        if not 0 <= probability <= 1:
-            msg = f"Probability of a pseudo anomaly is {probability}, expected 0 to 1: change it."
-            raise ValueError(msg)
-        if len(size) != 2 or not 0 < size[0] <= size[1] < 1:
-            msg = f"Size of pseudo anomalies is {size}, expected least and largest share of the side, as (0.05, 0.25)."
-            raise ValueError(msg)
-        check_known("Shape of pseudo anomalies", shape, SHAPES)
-        check_known("Position of pseudo anomalies", position, POSITIONS)
-        check_known("Source of pseudo anomalies", source, SOURCES)
+    def __init__(self, probability: float = 0.5, size: tuple[float, float] = (0.05, 0.25)) -> None:
+        check("Share of pseudo anomalies", probability, 0 <= probability <= 1, "0 to 1")
+        wanted = "least and largest share of the side, as (0.05, 0.25)"
+        check("Size of pseudo anomalies", size, len(size) == 2 and 0 < size[0] <= size[1] < 1, wanted)
         self.probability = probability
         self.size = size
-        self.shape = shape
-        self.position = position
-        self.source = source
 
     def __call__(self, proxy: Tensor, image: Tensor) -> Pasted:
         """Paste patches of images on proxies, both (B, 3, H, W); neither is changed."""
-        sources = image.roll(-1, 0) if self.source == "batch" else image
-        masks, patches = zip(*(self.one(source) for source in sources), strict=True)
+        masks, patches = zip(*(self.one(source) for source in image), strict=True)
         mask, patch = torch.stack(masks), torch.stack(patches)
         pasted = mask.flatten(1).amax(1)[:, None, None, None] > 0
         return Pasted(torch.where(mask > 0, patch, torch.where(pasted, proxy.detach(), proxy)), mask)
@@ -74,15 +50,12 @@ class PatchPaste:
         tall, wide = (max(1, round(side * float(low + (high - low) * torch.rand(())))) for side in (height, width))
         top, left = int(torch.randint(height - tall + 1, ())), int(torch.randint(width - wide + 1, ()))
         mask[:, top : top + tall, left : left + wide] = self.form(tall, wide).to(source.device)
-        if self.position == "same":
-            return mask, source
         up, across = int(torch.randint(height - tall + 1, ())), int(torch.randint(width - wide + 1, ()))
         return mask, source.roll((top - up, left - across), (-2, -1))
 
     def form(self, tall: int, wide: int) -> Tensor:
-        """Return a patch's own mask (tall, wide)."""
-        ellipse = self.shape == "ellipse" or (self.shape == "both" and bool(torch.rand(()) < 0.5))
-        if not ellipse:
+        """Return a patch's own mask (tall, wide): an ellipse or a rectangle."""
+        if torch.rand(()) >= 0.5:
             return torch.ones(tall, wide)
         y, x = ((torch.arange(length) + 0.5) / length * 2 - 1 for length in (tall, wide))
         return (y[:, None].square() + x.square() <= 1).float()

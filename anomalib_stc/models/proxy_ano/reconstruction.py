@@ -1,13 +1,11 @@
 """Image Reconstruction Module (ProxyAno): from a proxy to the image, a U-Net at strides 4, 8 and 16."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from anomalib_stc.parts.blocks import conv_block, quiet, shuffle_block, up_block
-from anomalib_stc.parts.score import resize
+from anomalib_stc.parts.sizes import resize_maps
 
 CELL = 4  # pixels of the side of a cell of the first layer: full resolution would cost most of the time
 COARSE = 16  # pixels of the side of a cell whose mean colour is kept: larger than small defects
@@ -17,10 +15,10 @@ class ImageReconstruction(nn.Module):
     """Rebuilds images from their proxies.
 
     Args:
-        widths: Channels at strides 4, 8 and 16.
+        widths: Channels at strides 4, 8 and 16; they take half the exported model's time.
     """
 
-    def __init__(self, widths: Sequence[int]) -> None:
+    def __init__(self, widths: tuple[int, int, int] = (32, 48, 64)) -> None:
         super().__init__()
         fine, middle, coarse = widths
         self.fine = nn.Sequential(nn.PixelUnshuffle(CELL), conv_block(3 * CELL**2, fine))
@@ -36,9 +34,9 @@ class ImageReconstruction(nn.Module):
         middle = self.middle(fine)
         rebuilt = self.up_to_middle(self.coarse(middle))
         rebuilt = self.up_to_fine(torch.cat([rebuilt, middle], 1))
-        return coarse(proxy) + self.to_image(torch.cat([rebuilt, fine], 1))
+        return illumination(proxy) + self.to_image(torch.cat([rebuilt, fine], 1))
 
 
-def coarse(proxy: Tensor) -> Tensor:
+def illumination(proxy: Tensor) -> Tensor:
     """Return the illumination (B, 3, H, W) of proxies of that shape: means over cells of 16 x 16 pixels, in between."""
-    return resize(F.avg_pool2d(proxy, COARSE), proxy.shape[-2:])
+    return resize_maps(F.avg_pool2d(proxy, COARSE), proxy.shape[-2:])

@@ -3,6 +3,7 @@
 import hashlib
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,6 +40,10 @@ class SegmentCache:
         self.compactness = compactness
         self.folder = None if folder is None else Path(folder)
         self.known: dict[str, Tensor] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the segments out of a pickle: only training needs them, and they can be made again."""
+        return {**self.__dict__, "known": {}}
 
     def __call__(self, image: Tensor) -> Tensor:
         """Return the number of the segment of every pixel (H, W), int16 on the CPU, of an image (3, H, W) in [0, 1].

@@ -1,24 +1,22 @@
 """ProxyAno (Zhou et al., IEEE TMI 41(3), 2022), after its abstract: image to proxy through a memory, proxy to image."""
 
-from collections.abc import Sequence
-from typing import Final, NamedTuple
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from anomalib_stc.models.proxy_ano.proxy import blurred, cell_side
+from anomalib_stc.models.proxy_ano.proxy import Proxy, blurred, cell_side
+from anomalib_stc.models.proxy_ano.pseudo_anomaly import PatchPaste
 from anomalib_stc.models.proxy_ano.reconstruction import ImageReconstruction
-from anomalib_stc.parts.blocks import quiet
-from anomalib_stc.parts.branch import Branch, memories_of, structure_encoder
-from anomalib_stc.parts.checks import check_known
+from anomalib_stc.parts.branch import Branch, fill_memories, memories_of
 from anomalib_stc.parts.correspondence import angle
 from anomalib_stc.parts.features import TextureFeatures
 from anomalib_stc.parts.memory import Memory
-from anomalib_stc.parts.score import AnomalyScore, resize
+from anomalib_stc.parts.score import AnomalyScore
 from anomalib_stc.parts.scored_model import ScoredModel
-from anomalib_stc.parts.sizes import check_size
-
-ENCODERS: Final = ("backbone", "convolution")
+from anomalib_stc.parts.sizes import check_image, resize_maps
+from anomalib_stc.parts.window import Window, random_window
 
 
 class Bridge(NamedTuple):
@@ -30,69 +28,65 @@ class Bridge(NamedTuple):
     features: Tensor  # (B, D, H/8, W/8): texture features of the image itself
 
 
+class Learnt(NamedTuple):
+    """What the loss needs of an image."""
+
+    inferred: Bridge  # rebuilt from a proxy with a pseudo anomaly on some images
+    proxy: Tensor  # (B, 3, H, W): the true proxy
+    window: Window
+
+    @property
+    def reconstruction(self) -> Tensor:
+        """The reconstruction (B, 3, H, W)."""
+        return self.inferred.reconstruction
+
+
 class ProxyAnoModel(ScoredModel):
     """Proxy Extraction Module with a memory, then Image Reconstruction Module.
 
     Args:
-        features: Texture features: the memory's values.
+        features: Texture features: what the memory is asked with, and its values.
+        extraction: From the features through the memory to what the decoder adds to the read-out's colours.
+        reconstruct: From the proxy to the image.
         score: From residuals to map and score. Its terms are ``pixel``, ``correspondence`` and ``proxy``.
-        encoder: What the memory is asked with: ``backbone`` (the texture features themselves) or ``convolution``
-            (learned, on the image).
-        memory_items: Items of the memory; 0 for no memory (ablation).
-        key_channels: Channels of the queries of convolutions.
-        widths: Channels of the proxy's decoder at strides 8 and 4.
-        reconstruction_widths: Channels of the reconstruction module at strides 4, 8 and 16.
-        temperature: Start of the memory's learned temperature.
-        shrink: See `Memory`.
-        top_k: See `Memory`.
-        cells: Superpixels an image: the scale at which predicted proxy and image are compared.
-
-    Raises:
-        ValueError: If the encoder is unknown.
+        proxy: Gives the true proxies of training images; its cells set the scale of the ``proxy`` term.
+        paste: Pastes pseudo anomalies on proxies.
     """
 
     def __init__(
         self,
         features: TextureFeatures,
+        extraction: Branch,
+        reconstruct: ImageReconstruction,
         score: AnomalyScore,
-        *,
-        encoder: str,
-        memory_items: int,
-        key_channels: int,
-        widths: Sequence[int],
-        reconstruction_widths: Sequence[int],
-        temperature: float,
-        shrink: float,
-        top_k: int | None,
-        cells: int,
+        proxy: Proxy,
+        paste: PatchPaste,
     ) -> None:
         super().__init__()
-        check_known("Encoder", encoder, ENCODERS)
         self.features = features
         self.score = score
-        self.encoder = encoder
-        self.cells = cells
-        frozen = encoder == "backbone"
-        keys = features.channels if frozen else key_channels
-        self.extraction = Branch(
-            nn.Identity() if frozen else structure_encoder(3, 1, key_channels),
-            features.channels,
-            keys,
-            widths,
-            Memory(memory_items, keys, features.channels, temperature, shrink, top_k) if memory_items else None,
-        )
-        quiet(self.extraction.decoder[-1])
-        self.reconstruct = ImageReconstruction(reconstruction_widths)
-
-    @property
-    def branches(self) -> dict[str, Branch]:
-        """The one branch with a memory, by name."""
-        return {"proxy": self.extraction}
+        self.extraction = extraction
+        self.reconstruct = reconstruct
+        self.proxy = proxy
+        self.paste = paste
 
     @property
     def memories(self) -> dict[str, Memory]:
-        """Memories of the branches, by name."""
-        return memories_of(self.branches)
+        """The memory, by name."""
+        return memories_of({"proxy": self.extraction})
+
+    @torch.no_grad()
+    def prepare(self, normals: list[Tensor]) -> None:
+        """Fill the memory from normal images, batches (B, 3, H, W)."""
+        features = [self.features(batch) for batch in normals]
+        fill_memories({"proxy": self.extraction}, [{"proxy": known} for known in features], features)
+
+    def learn(self, image: Tensor) -> Learnt:
+        """Infer from proxies of images (B, 3, H, W), some with a pseudo anomaly on them."""
+        proxy, texture, features = self.extract(image)
+        pasted = self.paste(proxy, image).proxy
+        inferred = Bridge(proxy, self.reconstruct(pasted), texture, features)
+        return Learnt(inferred, self.proxy(image), random_window(image))
 
     def infer(self, image: Tensor) -> Bridge:
         """Infer proxy and reconstruction of images (B, 3, H, W)."""
@@ -101,27 +95,26 @@ class ProxyAnoModel(ScoredModel):
 
     def extract(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return proxy, read-out and features of images (B, 3, H, W)."""
-        check_size(image)
+        check_image(image)
         with torch.no_grad():
             features = self.features(image)
-        found = self.extraction(self.asked(image, features))
-        return found.image + self.coarse(found.texture, image), found.texture, features
+        found = self.extraction(features)
+        return found.image + self.colours(found.texture, image), found.texture, features
 
-    def coarse(self, texture: Tensor, image: Tensor) -> Tensor:
+    def colours(self, texture: Tensor, image: Tensor) -> Tensor:
         """Return the colours of a read-out at the image's size, to which the decoder adds the rest of the proxy."""
-        return resize(self.features.colour(texture), image.shape[-2:])
+        return resize_maps(self.features.colour(texture), image.shape[-2:])
 
-    def asked(self, image: Tensor, features: Tensor) -> Tensor:
-        """Return what the memory is asked with."""
-        return features if self.encoder == "backbone" else image
-
-    def residuals(self, image: Tensor, output: Bridge) -> dict[str, Tensor]:
-        """Return every term of the score as a map (B, 1, h, w), not calibrated."""
-        residuals = {
-            "pixel": (image - output.reconstruction.clamp(0, 1)).abs().mean(1, keepdim=True),
-            "correspondence": angle(output.texture, output.features),
+    def residuals(self, image: Tensor, inferred: Bridge, names: Iterable[str]) -> dict[str, Tensor]:
+        """Return the named terms of the score as maps (B, 1, h, w), not calibrated."""
+        terms = {
+            "pixel": lambda: (image - inferred.reconstruction.clamp(0, 1)).abs().mean(1, keepdim=True),
+            "correspondence": lambda: angle(inferred.texture, inferred.features),
+            "proxy": lambda: self.proxy_residual(image, inferred.proxy),
         }
-        if "proxy" in self.score.weights:
-            blur = blurred(image, cell_side(image, self.cells))
-            residuals["proxy"] = (blur - output.proxy.clamp(0, 1)).abs().mean(1, keepdim=True)
-        return residuals
+        return {name: terms[name]() for name in names}
+
+    def proxy_residual(self, image: Tensor, proxy: Tensor) -> Tensor:
+        """Return the difference (B, 1, H, W) of a predicted proxy and the image blurred at its scale."""
+        blur = blurred(image, cell_side(image, self.proxy.cells))
+        return (blur - proxy.clamp(0, 1)).abs().mean(1, keepdim=True)

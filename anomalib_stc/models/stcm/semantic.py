@@ -20,12 +20,13 @@ class PartSegmentation(StructureExtractor):
     Args:
         feature_channels: Channels of the texture features.
         parts: Number of parts.
-        temperature: Factor of the cosine similarity before the softmax over the parts.
+        temperature: Factor of the cosine similarity before the softmax over the parts: one part dominates, its
+            neighbours stay visible.
     """
 
     stride = GRID_STRIDE
 
-    def __init__(self, feature_channels: int, parts: int, temperature: float) -> None:
+    def __init__(self, feature_channels: int, parts: int, temperature: float = 30.0) -> None:
         super().__init__()
         self.channels = parts
         self.temperature = temperature

@@ -1,19 +1,25 @@
 """STCM (Zhou et al., IEEE TNNLS 33(6), 2022), after its abstract and its predecessor P-Net."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
+from anomalib_stc.models.stcm.semantic import PartSegmentation
 from anomalib_stc.models.stcm.structure import StructureExtractor
-from anomalib_stc.parts.branch import Branch, BranchOutput, memories_of, structure_encoder
+from anomalib_stc.parts.branch import Branch, BranchOutput, fill_memories, memories_of
+from anomalib_stc.parts.clusters import sample_points
 from anomalib_stc.parts.correspondence import distance
 from anomalib_stc.parts.features import GRID_STRIDE, TextureFeatures
 from anomalib_stc.parts.memory import Memory
-from anomalib_stc.parts.score import AnomalyScore, resize
+from anomalib_stc.parts.score import AnomalyScore
 from anomalib_stc.parts.scored_model import ScoredModel
-from anomalib_stc.parts.sizes import check_size
+from anomalib_stc.parts.sizes import check_image, resize_maps
+from anomalib_stc.parts.window import Window, random_window
+
+Structures = dict[str, Tensor]  # by the extractor's name
+Extract = Callable[[Tensor], Structures]
 
 
 class StructureTexture(NamedTuple):
@@ -22,9 +28,38 @@ class StructureTexture(NamedTuple):
     reconstruction: Tensor  # (B, 3, H, W)
     texture: Tensor  # (B, D, H/8, W/8): read-out of the memories, fused
     features: Tensor  # (B, D, H/8, W/8): texture features of the image itself
-    structures: dict[str, Tensor]  # of the image, by extractor
+    structures: Structures  # of the image
     branches: dict[str, BranchOutput]
-    attention: Tensor | None  # (B, branches, H/8, W/8), sums to 1; None without learned fusion
+
+
+class Learnt(NamedTuple):
+    """What the loss needs of an image."""
+
+    inferred: StructureTexture
+    window: Window  # that the losses of structure and discriminator look at
+    extract: Extract
+
+    @property
+    def reconstruction(self) -> Tensor:
+        """The reconstruction (B, 3, H, W)."""
+        return self.inferred.reconstruction
+
+
+class Attention(nn.Module):
+    """Weights (B, branches, H/8, W/8) of branches that sum to 1, by one convolution over the queries of all.
+
+    Args:
+        branches: Number of branches.
+        key_channels: Channels of a query.
+    """
+
+    def __init__(self, branches: int, key_channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(branches * key_channels, branches, 3, padding=1)
+
+    def forward(self, queries: list[Tensor]) -> Tensor:
+        """Return the weights from the branches' queries (B, key_channels, H/8, W/8)."""
+        return self.conv(torch.cat(queries, 1)).softmax(1)
 
 
 class StcmModel(ScoredModel):
@@ -32,109 +67,88 @@ class StcmModel(ScoredModel):
 
     Args:
         features: Texture features.
-        extractors: Structure extractors by name; without any, the image itself is the structure: an autoencoder.
-        score: From residuals to map and score. Its terms are ``pixel``, ``correspondence`` and a structure's name.
-        memory_items: Items of every memory; 0 for no memory (ablation).
-        key_channels: Channels of the queries.
-        widths: Channels of the decoders at strides 8 and 4.
-        temperature: Start of the memories' learned temperature.
-        shrink: See `Memory`.
-        top_k: See `Memory`.
-        fusion: Learned attention; ``False`` takes the mean of the branches (ablation).
+        extractors: Structure extractors by name.
+        branches: A branch for every extractor, by the same names.
+        attention: From the queries of all branches to their weights; ``None`` where there is one branch.
+        score: From residuals to map and score. Its terms are ``pixel``, ``correspondence`` and extractors' names.
     """
 
     def __init__(
         self,
         features: TextureFeatures,
-        extractors: dict[str, StructureExtractor],
+        extractors: Mapping[str, StructureExtractor],
+        branches: Mapping[str, Branch],
+        attention: nn.Module | None,
         score: AnomalyScore,
-        *,
-        memory_items: int,
-        key_channels: int,
-        widths: Sequence[int],
-        temperature: float,
-        shrink: float,
-        top_k: int | None,
-        fusion: bool,
     ) -> None:
         super().__init__()
         self.features = features
-        extractors = extractors or {"image": ImageItself()}
-        self.extractors = nn.ModuleDict(extractors)
+        self.extractors = nn.ModuleDict(dict(extractors))
         self.score = score
-        self.branches = nn.ModuleDict(
-            {
-                name: Branch(
-                    structure_encoder(extractor.channels, extractor.stride, key_channels),
-                    features.channels,
-                    key_channels,
-                    widths,
-                    Memory(memory_items, key_channels, features.channels, temperature, shrink, top_k)
-                    if memory_items
-                    else None,
-                )
-                for name, extractor in extractors.items()
-            },
-        )
-        count = len(self.branches)
-        self.attention = nn.Conv2d(count * key_channels, count, 3, padding=1) if fusion and count > 1 else None
+        self.branches = nn.ModuleDict(dict(branches))
+        self.attention = attention
 
     @property
     def memories(self) -> dict[str, Memory]:
         """Memories of the branches, by name."""
         return memories_of(cast("Mapping[str, Branch]", self.branches))
 
+    @torch.no_grad()
+    def prepare(self, normals: list[Tensor]) -> None:
+        """Fit parts and memories on normal images, batches (B, 3, H, W) in [0, 1], all of one size.
+
+        Raises:
+            ValueError: If the images have fewer grid positions than there are parts or items.
+        """
+        training = self.training
+        self.train()
+        features = [self.features(batch) for batch in normals]
+        for extractor in self.extractors.values():
+            if isinstance(extractor, PartSegmentation):
+                extractor.fit(sample_points(features))
+        structures = [self.extract(batch, features=known) for batch, known in zip(normals, features, strict=True)]
+        fill_memories(cast("Mapping[str, Branch]", self.branches), structures, features)
+        self.train(training)
+
+    def learn(self, image: Tensor) -> Learnt:
+        """Infer texture and image, and draw the window that some losses look at."""
+        return Learnt(self.infer(image), random_window(image), self.extract)
+
     def infer(self, image: Tensor) -> StructureTexture:
         """Infer texture and image from the structures of images (B, 3, H, W)."""
-        check_size(image)
+        check_image(image)
         with torch.no_grad():
             features = self.features(image)
             structures = self.extract(image, features=features)
         branches = {name: branch(structures[name]) for name, branch in self.branches.items()}
-        attention, (texture, reconstruction) = self.fuse(list(branches.values()))
-        return StructureTexture(reconstruction, texture, features, structures, branches, attention)
+        texture, reconstruction = self.fuse(list(branches.values()))
+        return StructureTexture(reconstruction, texture, features, structures, branches)
 
-    def extract(
-        self, image: Tensor, names: Iterable[str] | None = None, features: Tensor | None = None
-    ) -> dict[str, Tensor]:
+    def extract(self, image: Tensor, names: Iterable[str] | None = None, features: Tensor | None = None) -> Structures:
         """Return the structures of images (B, 3, H, W): all, or those named; features save computing them again."""
         extractors = {name: self.extractors[name] for name in (self.extractors if names is None else names)}
         if features is None and any(extractor.stride == GRID_STRIDE for extractor in extractors.values()):
             features = self.features(image)
         return {name: extractor(image, features) for name, extractor in extractors.items()}
 
-    def fuse(self, branches: list[BranchOutput]) -> tuple[Tensor | None, tuple[Tensor, Tensor]]:
-        """Return the attention and the branches' textures and images, mixed by it."""
+    def fuse(self, branches: list[BranchOutput]) -> tuple[Tensor, Tensor]:
+        """Return the branches' textures and images, mixed by attention."""
         textures, images = [branch.texture for branch in branches], [branch.image for branch in branches]
         if self.attention is None:
-            return None, (torch.stack(textures).mean(0), torch.stack(images).mean(0))
-        attention = self.attention(torch.cat([branch.query for branch in branches], 1)).softmax(1)
-        pixelwise = resize(attention, images[0].shape[-2:])
-        return attention, (mix(attention, textures), mix(pixelwise, images))
+            return textures[0], images[0]
+        attention = self.attention([branch.query for branch in branches])
+        return mix(attention, textures), mix(resize_maps(attention, images[0].shape[-2:]), images)
 
-    def residuals(self, image: Tensor, output: StructureTexture) -> dict[str, Tensor]:
-        """Return every term of the score as a map (B, 1, h, w), not calibrated."""
-        reconstruction = output.reconstruction.clamp(0, 1)
-        scored = [name for name in self.extractors if name in self.score.weights]
-        residuals = {
+    def residuals(self, image: Tensor, inferred: StructureTexture, names: Iterable[str]) -> dict[str, Tensor]:
+        """Return the named terms of the score as maps (B, 1, h, w), not calibrated."""
+        reconstruction = inferred.reconstruction.clamp(0, 1)
+        rebuilt = self.extract(reconstruction, [name for name in names if name in self.extractors])
+        found = {
             "pixel": (image - reconstruction).abs().mean(1, keepdim=True),
-            "correspondence": distance(output.texture, output.features),
+            "correspondence": distance(inferred.texture, inferred.features),
+            **{name: (inferred.structures[name] - other).abs().sum(1, keepdim=True) for name, other in rebuilt.items()},
         }
-        for name, rebuilt in self.extract(reconstruction, scored).items():
-            residuals[name] = (output.structures[name] - rebuilt).abs().sum(1, keepdim=True)
-        return residuals
-
-
-class ImageItself(StructureExtractor):
-    """No structure: the branch becomes an autoencoder of the image (ablation)."""
-
-    channels = 3
-    stride = 1
-
-    def forward(self, image: Tensor, features: Tensor | None = None) -> Tensor:
-        """Return the image (B, 3, H, W)."""
-        del features
-        return image
+        return {name: found[name] for name in names}
 
 
 def mix(weights: Tensor, maps: list[Tensor]) -> Tensor:

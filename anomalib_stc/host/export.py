@@ -1,0 +1,42 @@
+"""How our models are exported: the opset, and what is refused.
+
+What a pickle (``torch.save``, ``--export_type torch``) leaves out is said where it lies: file lists in
+`HoldoutCalibration`, superpixels in `SegmentCache`; `PatchDiscriminator` pickles its weights.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from anomalib_stc.host.trained import check_trained
+
+if TYPE_CHECKING:
+    from anomalib.models import AnomalibModule as _Host
+else:
+    _Host = object
+
+OPSET: Final = 18  # the one torch writes; anomalib asks for 14, and the attempt to go back prints a traceback
+EXACT: Final = {"INFERENCE_PRECISION_HINT": "f32"}  # unasked, newer CPUs compute in bfloat16: two or three digits
+
+
+class ExactExport(_Host):
+    """anomalib's exports of a model whose scores do not change by them; OpenVINO goes by ONNX."""
+
+    model: Any
+
+    def to_torch(self, export_root: Path | str, *args: Any, **kwargs: Any) -> Path:
+        """Pickle the model; see anomalib's ``to_torch``.
+
+        Raises:
+            ValueError: If the model is not trained.
+        """
+        check_trained(self.model, type(self).__name__)
+        return super().to_torch(export_root, *args, **kwargs)
+
+    def to_onnx(self, export_root: Path | str, *args: Any, **kwargs: Any) -> Path:  # type: ignore[override]
+        """Write ONNX of opset 18, unless another is asked for; see anomalib's ``to_onnx``.
+
+        Raises:
+            ValueError: If the model is not trained.
+        """
+        check_trained(self.model, type(self).__name__)
+        return super().to_onnx(export_root, *args, **{"opset_version": OPSET, **kwargs})

@@ -1,0 +1,74 @@
+class Edges(Proxy):
+    """Edges after Canny, white on black."""
+
+    def __init__(self, cells: int) -> None:
+        super().__init__(cells)
+        self.canny = SoftCanny()
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """Return the edges as grey images."""
+        return resize(self.canny.to(image.device)(image), image.shape[-2:]).expand_as(image)
+
+
+class Blur(Proxy):
+    """A Gaussian that leaves as much detail as a mean over a superpixel."""
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """Return blurred images."""
+        return blurred(image, self.side(image))
+
+
+class DownSampled(Proxy):
+    """Means over square cells of the superpixels' size."""
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """Return images of square cells."""
+        height, width = (max(1, round(length / self.side(image))) for length in image.shape[-2:])
+        return F.interpolate(F.adaptive_avg_pool2d(image, (height, width)), size=image.shape[-2:], mode="nearest")
+
+
+class QuantisedGrey(Proxy):
+    """Grey in a few equal steps; there is no scale in it."""
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """Return quantised grey images."""
+        grey = (image * torch.tensor(LUMA, device=image.device)[:, None, None]).sum(1, keepdim=True)
+        return ((grey * GREY_LEVELS).floor().clamp(max=GREY_LEVELS - 1) / (GREY_LEVELS - 1)).expand_as(image)
+
+
+class Identity(Proxy):
+    """The image itself: self-reconstruction."""
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """Return the images."""
+        return image
+
+
+SIMPLE: Final[dict[str, Callable[[int], Proxy]]] = {
+    "edge": Edges,
+    "blur": Blur,
+    "down_sampled": DownSampled,
+    "quantised": QuantisedGrey,
+    "identity": Identity,
+}
+PROXIES: Final = ("superpixel", *SIMPLE)
+
+
+def make_proxy(name: str, superpixels: int, compactness: float, folder: str | None = None) -> Proxy:
+    """Return a proxy by its name.
+
+    Args:
+        name: One of `PROXIES`.
+        superpixels: Number of superpixels an image: the scale of all proxies.
+        compactness: Of the superpixels.
+        folder: Where segments are kept from one run to the next; ``None`` keeps them in memory only.
+
+    Raises:
+        ValueError: If there is no such proxy, or an argument is out of range.
+    """
+    if name == "superpixel":
+        return SuperpixelImage(superpixels, compactness, folder)
+    check_known("Proxy", name, PROXIES)
+    return SIMPLE[name](superpixels)
+
+
