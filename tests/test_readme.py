@@ -1,4 +1,4 @@
-"""The README's commands and program, run as they stand but for a small model and the folders they name."""
+"""Commands and programs of README.md and docs/, run as they stand but for a small model and the folders they name."""
 
 import re
 import shlex
@@ -7,20 +7,32 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+import yaml
 from PIL import Image
 
 from anomalib_stc.data import TextureDemo
 from benchmarks.__main__ import main as benchmark
+from benchmarks.readme import RESULTS
 from tests.models.training_contract import command
 from tests.small_sets import keep
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)
-SHELL = [line for language, block in BLOCKS if language == "bash" for line in block.strip().splitlines()]
-TRAIN = [line for line in SHELL if line.startswith("anomalib train")]
-(AUPRO,) = re.findall(r"`(--model\.evaluator .*?)`", README)
+README = ROOT / "README.md"
+PAGES = {path: path.read_text(encoding="utf-8") for path in (README, *sorted((ROOT / "docs").glob("*.md")))}
+LINKING = {**PAGES, ROOT / "CONTRIBUTING.md": (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")}
+BLOCKS = {path: re.findall(r"```(\w+)\n(.*?)```", text, flags=re.DOTALL) for path, text in PAGES.items()}
+SHELL = {
+    path: [line for language, block in blocks if language == "bash" for line in block.strip().splitlines()]
+    for path, blocks in BLOCKS.items()
+}
+TRAIN = [line for lines in SHELL.values() for line in lines if line.startswith("anomalib train")]
+OWN = next(line for line in SHELL[README] if "folder.yaml" in line)
+(EXPORT,) = [line for line in SHELL[README] if line.startswith("anomalib export")]
+PROGRAM, INFERENCE = [block for language, block in BLOCKS[README] if language == "python"]
+METRICS, FOLDER = [block for language, block in BLOCKS[README] if language == "text"]
+(AUPRO,) = {found for text in PAGES.values() for found in re.findall(r"`(--model\.evaluator .*?)`", text)}
 SMALL = {"image_size": 64, "train_images": 8}
 FEWER = {
     "stcm": {"memory_items": 16, "parts": 8},
@@ -31,17 +43,18 @@ FEWER = {
 
 @pytest.fixture
 def place(demo_root: Path, tmp_path: Path) -> Path:
-    """A working folder with configurations, the demo set as category `C` of root `R`, and a folder `good` in `R`."""
+    """A working folder with configurations, the demo set as category `C` of root `R`, and one's own images in `R`."""
     TextureDemo(root=demo_root).prepare_data()
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     category = next(demo_root.glob("brick-*-s*"), None) or next(demo_root.glob("brick-*"))
     shutil.copytree(category, tmp_path / "R" / "C")
     keep(tmp_path / "R" / "C", test=2)  # every picture drawn takes its time
-    for folder, brightness in (("good", 120), ("bad", 220)):
+    for folder, brightness in (("good", 120), ("defect", 220), ("mask", 256)):
         (tmp_path / "R" / folder).mkdir()
         for number in range(12):
             pixels = np.random.default_rng(number).integers(brightness - 20, brightness, (70, 90, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(tmp_path / "R" / folder / f"{number}.png")
+            drawn = np.full((70, 90), 255, dtype=np.uint8) if folder == "mask" else pixels
+            Image.fromarray(drawn).save(tmp_path / "R" / folder / f"{number}.png")
     return tmp_path
 
 
@@ -53,33 +66,103 @@ def small(line: str) -> list[str]:
     return [f"{prefix}{name}={value}" for name, value in {**SMALL, **fewer}.items()]
 
 
+def quick(line: str) -> list[str]:
+    return ["--trainer.logger=false"] if "--config" in line else ["--trainer.logger=false", "--data.num_workers=0"]
+
+
+def metric_names(printed: str) -> list[str]:
+    """The first column of the table of test metrics."""
+    return re.findall(r"│\s+((?:image|pixel)_\w+)\s+│", printed)
+
+
 def test_every_command_is_known() -> None:
-    """`make demo` is tested in test_demo.py, and `make test` is how this runs."""
-    assert [line.split()[:2] for line in SHELL] == [
-        ["make", "demo"],
-        ["make", "test"],
-        *[["anomalib", "train"]] * 6,
-        ["anomalib", "export"],
-        *[["python", "-m"]] * 2,
-    ]
+    """`make demo` is tested in test_demo.py, and an installed package in tests/plugin."""
+    assert {path.name: [line.split()[:2] for line in lines] for path, lines in SHELL.items() if lines} == {
+        "README.md": [
+            ["make", "demo"],
+            ["pip", "install"],
+            *[["anomalib", "train"]] * 2,
+            ["anomalib", "export"],
+        ],
+        "benchmark.md": [["python", "-m"]] * 2,
+        "training.md": [["anomalib", "train"]] * 5,
+    }
 
 
-@pytest.mark.parametrize("line", TRAIN)
+def test_every_make_target_named_exists() -> None:
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    named = {name for text in LINKING.values() for name in re.findall(r"`make ([a-z-]+)", text)}
+    assert {"test", "lint"} <= named <= set(targets)
+
+
+@pytest.mark.parametrize("page", LINKING, ids=lambda path: path.name)
+def test_every_link_leads_to_a_file(page: Path) -> None:
+    targets = [target for target in re.findall(r"\]\(([^)]+)\)", LINKING[page]) if "://" not in target]
+    assert [target for target in targets if not (page.parent / target.split("#")[0]).exists()] == []
+
+
+@pytest.mark.parametrize("page", LINKING, ids=lambda path: path.name)
+def test_every_configuration_named_exists(page: Path) -> None:
+    named = re.findall(r"(?:benchmarks/)?configs/[\w/]+\.yaml", LINKING[page])
+    assert [name for name in named if not (ROOT / name).is_file()] == []
+
+
+def test_every_page_is_linked_from_the_readme() -> None:
+    assert [path.name for path in LINKING if path != README and path.name not in PAGES[README]] == []
+
+
+def test_python_version_and_citation_are_those_of_the_package() -> None:
+    project = dict(re.findall(r'^([\w-]+) = "(.*)"$', (ROOT / "pyproject.toml").read_text(), flags=re.MULTILINE))
+    oldest = project["requires-python"].removeprefix(">=")
+    for page in (README, ROOT / "CONTRIBUTING.md", ROOT / "docs" / "limits.md"):
+        assert f"Python {oldest} or newer" in LINKING[page]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert (citation["title"], citation["version"], citation["license"]) == (
+        project["name"],
+        project["version"],
+        project["license"],
+    )
+
+
+def test_times_are_those_measured() -> None:
+    """The table of models has the median of `train_s`, and the latency that was printed, in whole numbers."""
+    row = r"^\|[^|]*\| `(\w+)` \|[^|]*\| (\d+) s \| (\d+) ms \|$"
+    written = {name: (int(s), int(ms)) for name, s, ms in re.findall(row, PAGES[README], flags=re.MULTILINE)}
+    training = pd.read_csv(RESULTS / "runs.csv").groupby("model")["train_s"].median()
+    printed = re.findall(r"^(\w+?)(?:_1)? +([\d.]+) ms", (RESULTS / "latency.txt").read_text(), flags=re.MULTILINE)
+    latency = {name: float(ms) for name, ms in printed}
+    assert written == {name: (round(training[name]), round(latency[name])) for name in ("proxy_ano", "i3ad", "stcm")}
+    (padim,) = re.findall(r"\(ResNet18\) took (\d+) ms", PAGES[README])
+    (patchcore,) = re.findall(r"\(WideResNet50-2\) (\d+) ms", PAGES[README])
+    assert (int(padim), int(patchcore)) == (round(latency["padim"]), round(latency["patchcore"]))
+
+
+@pytest.mark.parametrize("line", [line for line in TRAIN if line != OWN])
 def test_training_command(line: str, place: Path) -> None:
-    quick = ["--trainer.logger=false"] if "--config" in line else ["--trainer.logger=false", "--data.num_workers=0"]
     aupro = [] if "--config" in line else AUPRO.split()
-    printed = command(*shlex.split(line)[1:], *small(line), *quick, *aupro, cwd=place)
+    printed = command(*shlex.split(line)[1:], *small(line), *quick(line), *aupro, cwd=place)
     assert "image_AUROC" in printed
     assert ("pixel_AUPRO" in printed) is ("normals_only" not in line)
-    if "--data MVTecAD" in line:
-        export = next(line for line in SHELL if line.startswith("anomalib export"))
-        command(*shlex.split(export)[1:], *small(export), cwd=place)
-        assert len(list(place.rglob("model.xml"))) == 1
+
+
+def test_own_images_from_training_to_use(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the README says is printed and written is printed and written, and its export and inference follow."""
+    printed = command(*shlex.split(OWN)[1:], *small(OWN), *quick(OWN), cwd=place)
+    assert metric_names(printed) == metric_names(METRICS)
+    folder, *entries = [line.split()[0] for line in FOLDER.splitlines()]
+    assert [entry for entry in entries if not (place / folder / entry).exists()] == []
+    command(*shlex.split(EXPORT)[1:], *small(EXPORT), cwd=place)
+    monkeypatch.chdir(place)
+    names: dict[str, Any] = {}
+    exec(INFERENCE, names)
+    assert 0 <= names["score"].item() <= 1
+    assert names["defective"].item() in (True, False)
+    assert names["anomaly_map"].shape[-2:] == (64, 64)
 
 
 def test_benchmark_commands(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place)
-    run, report = (shlex.split(line)[3:] for line in SHELL if line.startswith("python -m benchmarks"))
+    run, report = (shlex.split(line)[3:] for line in SHELL[ROOT / "docs" / "benchmark.md"])
     assert benchmark([*run, "--models", "padim", "--seeds", "0", "--image-size", "64"]) == 0
     assert benchmark(report) == 0
     written = (place / "results" / "mine" / "report.md").read_text()
@@ -88,9 +171,8 @@ def test_benchmark_commands(place: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_program(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (program,) = [block for language, block in BLOCKS if language == "python"]
-    arguments = ", ".join(f"{name}={value}" for name, value in {**SMALL, **FEWER["stcm"]}.items())
+    arguments = ", ".join(f"{name}={value}" for name, value in {**SMALL, **FEWER["proxy_ano"]}.items())
     monkeypatch.chdir(place)
     names: dict[str, Any] = {}
-    exec(program.replace("image_size=256", arguments), names)
+    exec(PROGRAM.replace("image_size=256", arguments), names)
     assert names["reconstruction"].shape[1:] == (3, 64, 64)

@@ -1,21 +1,39 @@
-"""The README's figures are those of the committed runs."""
+"""The figures of README.md and docs/benchmark.md are those of the committed runs."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from benchmarks.columns import COLUMNS
-from benchmarks.readme import END, README, RESULTS, START, table
+from benchmarks.readme import END, PAGES, RESULTS, START, TUNED_ON, by_set, overall
 from benchmarks.report.results import Results, read_results
 
 
-def test_the_table_is_made_from_the_committed_runs() -> None:
-    written = README.read_text(encoding="utf-8").split(START)[1].split(END)[0]
+@pytest.mark.parametrize(("page", "table"), PAGES.items(), ids=lambda value: getattr(value, "name", ""))
+def test_the_table_is_made_from_the_committed_runs(page: Path, table: Callable[[Results], str]) -> None:
+    written = page.read_text(encoding="utf-8").split(START)[1].split(END)[0]
     assert written == table(read_results(RESULTS))
 
 
+def test_the_readme_has_the_one_line_of_means() -> None:
+    head, _, row = overall(read_results(RESULTS)).splitlines()
+    assert row in by_set(read_results(RESULTS))
+    assert head.count("|") == row.count("|")
+
+
+def made(*figures: tuple[str, float]) -> Results:
+    """Results of one model: its image AUROC in each run, by set."""
+    rows = [{"set": name, "model": "m", "image_auroc": x, "pixel_auroc": 0.25, "aupro": 0.05} for name, x in figures]
+    return Results(Path(), pd.DataFrame(rows).reindex(columns=COLUMNS), {})
+
+
 def test_a_cell_is_the_mean_over_seeds() -> None:
-    runs = pd.DataFrame(
-        {"set": "a", "model": "m", "image_auroc": [0.5, 1.0], "pixel_auroc": [0.25, 0.25], "aupro": [0, 0.1]}
-    )
-    assert "| a | .750/.250/.050 |" in table(Results(Path(), runs.reindex(columns=COLUMNS), {}))
+    assert "| a | .750/.250/.050 |" in by_set(made(("a", 0.5), ("a", 1.0)))
+
+
+def test_the_last_row_leaves_out_the_sets_that_defaults_were_chosen_on() -> None:
+    *_, everything, others = by_set(made(("a", 0.5), ("b", 0.7), *((name, 1.0) for name in TUNED_ON))).splitlines()
+    assert everything == "| mean of 4 sets | .800/.250/.050 |"
+    assert others == "| mean of 2 sets | .600/.250/.050 |"
