@@ -1,4 +1,4 @@
-"""How long to train where the trainer was not told, and how many images a step looks at."""
+"""How long to train where the trainer was not told, how many images a step looks at, and at which rate."""
 
 import logging
 import math
@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 from lightning.pytorch import Trainer
+from torch.optim.lr_scheduler import OneCycleLR
 
 logger = logging.getLogger(__name__)
 STEP_IMAGES = 8  # more images a step would leave fewer steps of a short training
@@ -45,3 +46,24 @@ def parts(count: int) -> list[slice]:
     number = max(1, round(count / STEP_IMAGES))
     bounds = [count * part // number for part in range(number + 1)]
     return [slice(start, end) for start, end in pairwise(bounds)]
+
+
+class OneCycle(OneCycleLR):
+    """torch's cycle, counted in batches, which also moves from part to part of a batch.
+
+    Without this the first and the last steps of a short training of large batches would all have the cycle's lowest
+    rates.
+    """
+
+    def move(self, share: float) -> None:
+        """Set the rates that belong to a share of this batch, in [0, 1); the count of batches stays."""
+        if share == 0:
+            return
+        batch = self.last_epoch
+        self.last_epoch = min(batch + share, self.total_steps - 1)  # type: ignore[assignment]
+        self._get_lr_called_within_step = True  # else torch warns of what is meant here
+        rates = self.get_lr()
+        self._get_lr_called_within_step = False
+        self.last_epoch = batch
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from anomalib_stc.host.batch import with_reconstruction
 from anomalib_stc.host.calibration import HoldoutCalibration
 from anomalib_stc.host.export import ExactExport
-from anomalib_stc.host.length import parts, set_default_length
+from anomalib_stc.host.length import OneCycle, parts, set_default_length
 from anomalib_stc.host.post_processor import NormalPostProcessor
 from anomalib_stc.host.pre_processor import ExactPreProcessor
 from anomalib_stc.host.trained import check_trained
@@ -110,7 +110,7 @@ class ReconstructionModule(ExactExport, _Host):
         rates = [self.learning_rate, self.learning_rate * DISCRIMINATOR_RATIO][: len(groups)]
         optimizer = torch.optim.Adam(groups, lr=self.learning_rate, betas=(0.5, 0.99))
         steps = int(self.trainer.estimated_stepping_batches)
-        scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=steps, pct_start=0.1)
+        scheduler = OneCycle(optimizer, rates, total_steps=steps, pct_start=0.1)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def configure_callbacks(self) -> list[Callback]:
@@ -140,9 +140,12 @@ class ReconstructionModule(ExactExport, _Host):
         self._parts = parts(count) if self.trainer.accumulate_grad_batches == 1 else [slice(count)]
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """Step once for every part of the batch; the trainer counts and schedules batches."""
-        for part in self._parts:
+        """Step once for every part of the batch; the trainer counts batches, the rate moves from part to part."""
+        cycle: Any = self.lr_schedulers()
+        for number, part in enumerate(self._parts):
             self._part = part
+            if isinstance(cycle, OneCycle):  # a user's optimisers may have another schedule, or none
+                cycle.move(number / len(self._parts))
             super().optimizer_step(*args, **kwargs)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
