@@ -3,7 +3,7 @@
 import json
 import shlex
 import subprocess
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ def write_manifest(output: Path, settings: DictConfig, arguments: list[str]) -> 
     manifest: dict[str, Any] = {
         "command": "python -m benchmarks " + shlex.join(last_name(argument) for argument in arguments),
         "commit": ", ".join(dict.fromkeys([*filter(None, before.get("commit", "").split(", ")), commit()])),
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {package: version(package) for package in PACKAGES},
         "images": {**before.get("images", {}), **images},
         "config": together(before.get("config"), last_names(config)),

@@ -1,54 +1,57 @@
 """Scales and thresholds come from held-out images, before every checkpoint, however training ends."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from anomalib.data import Folder, InferenceBatch
+from anomalib.data import Folder
 from anomalib.engine import Engine
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
-from anomalib_stc.host.calibration import HoldoutCalibration, mean_terms
+from anomalib_stc.host.calibration import HoldoutCalibration
 from anomalib_stc.host.post_processor import NormalPostProcessor
 from anomalib_stc.parts.quantile import upper_quantile
 from anomalib_stc.parts.score import AnomalyScore
+from anomalib_stc.parts.scored_model import ScoredModel, mean_residuals
 from tests.host.tiny_model import SIDE, TinyModel, folder_data, write_images
 
 COUNT = 12
 WEIGHTS = {"red": 2.0, "green": 1.0}
 
 
-class Terms(nn.Module):
+class Terms(ScoredModel):
     """Two residual terms: red and green channel, times a weight that training changes."""
 
     def __init__(self) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(()))
         self.score = AnomalyScore(WEIGHTS, sigma=0.0)
-        self.seen: list[Tensor] = []
 
-    def fit_thresholds(self, images: Any) -> None:
-        """Nothing to infer with."""
+    def prepare(self, normals: list[Tensor]) -> None:
+        """There is nothing to fill."""
 
-    def terms(self, image: Tensor) -> dict[str, Tensor]:
+    def learn(self, image: Tensor) -> Tensor:
+        return image
+
+    def infer(self, image: Tensor) -> Tensor:
         assert not self.training
-        self.seen.append(image.cpu())
-        return {"red": image[:, :1] * self.weight.abs(), "green": 3 * image[:, 1:2, ::2, ::2]}
+        return image
 
-    def forward(self, image: Tensor) -> InferenceBatch:
-        anomaly_map, score = self.score(self.terms(image), image.shape[-2:])
-        return InferenceBatch(pred_score=score, anomaly_map=anomaly_map)
+    def residuals(self, image: Tensor, inferred: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
+        terms = {"red": inferred[:, :1] * self.weight.abs(), "green": 3 * inferred[:, 1:2, ::2, ::2]}
+        return {name: terms[name] for name in names}
 
 
 class Calibrated(TinyModel):
     def __init__(self) -> None:
         super().__init__(True, NormalPostProcessor())
         self.model = Terms()
-        self.calibration = HoldoutCalibration(0.25, 0.9)
+        self.calibration = HoldoutCalibration(0.25, 0.1)
         self.trained_on: set[str] = set()
 
     @property
@@ -113,9 +116,13 @@ def expected_scale(model: Calibrated) -> list[float]:
 def test_mean_terms_weigh_images_not_batches() -> None:
     model = Terms().eval()
     image = torch.rand(5, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    means = mean_terms(model, iter(image.split([4, 1])))
+    means = mean_residuals(model, iter(image.split([4, 1])))
     assert means["red"].item() == pytest.approx(image[:, 0].mean().item(), rel=1e-5)
     assert means["green"].item() == pytest.approx(3 * image[:, 1, ::2, ::2].mean().item(), rel=1e-5)
+
+
+def scales(model: Calibrated) -> list[float]:
+    return [model.model.score.scale(name).item() for name in WEIGHTS]
 
 
 def test_held_out_images_are_not_trained_on_and_come_back(root: Path) -> None:
@@ -136,7 +143,7 @@ def test_held_out_images_are_seen_as_at_test_time(root: Path) -> None:
 
 def test_scales_are_the_held_out_means_and_thresholds_their_quantile(root: Path) -> None:
     model, _ = fit(root, max_epochs=2)
-    assert model.model.score.scale.tolist() == pytest.approx(expected_scale(model), rel=1e-5)
+    assert scales(model) == pytest.approx(expected_scale(model), rel=1e-5)
     model.model.eval()
     with torch.no_grad():
         scores = torch.cat([model.model(image).pred_score for image in held_out(model)])
@@ -147,7 +154,7 @@ def assert_complete(path: Path, model: Calibrated) -> None:
     """A checkpoint has the scales of its own weights on the held-out images, and their thresholds."""
     saved = Calibrated.load_from_checkpoint(path, weights_only=True)
     saved.calibration.held_out = model.calibration.held_out
-    assert saved.model.score.scale.tolist() == pytest.approx(expected_scale(saved), rel=1e-5), path.name
+    assert scales(saved) == pytest.approx(expected_scale(saved), rel=1e-5), path.name
     assert saved.post_processor.normal_image_threshold.isfinite()
     assert saved.post_processor.normal_pixel_threshold.isfinite()
 
@@ -171,7 +178,7 @@ def test_every_checkpoint_is_complete(root: Path, ending: Any, steps: set[int], 
     assert {f"step={step}.ckpt" for step in steps} <= paths.keys()
     for path in paths.values():
         assert_complete(path, model)
-    assert model.model.score.scale.tolist() == pytest.approx(expected_scale(model), rel=1e-5)
+    assert scales(model) == pytest.approx(expected_scale(model), rel=1e-5)
 
 
 def test_the_last_checkpoint_is_complete_without_validation(root: Path) -> None:
@@ -188,15 +195,15 @@ def test_without_a_data_module_the_training_images_serve_and_the_log_says_so(roo
     engine.fit(model, train_dataloaders=datamodule.train_dataloader())
     assert "scales and thresholds come from the training images themselves" in caplog.text
     assert len(model.calibration.held_out) == COUNT
-    assert model.model.score.scale.tolist() == pytest.approx(expected_scale(model), rel=1e-5)
+    assert scales(model) == pytest.approx(expected_scale(model), rel=1e-5)
 
 
 def test_a_second_fit_calibrates_again(root: Path) -> None:
     datamodule = data(root)
     model, _ = fit(root, datamodule, max_epochs=1)
-    model.model.score.scale.fill_(9.0)
+    model.model.score.calibrate(dict.fromkeys(WEIGHTS, torch.tensor(9.0)))
     Engine(default_root_dir=root / "again", logger=False, enable_progress_bar=False, max_epochs=1).fit(
         model, datamodule=datamodule
     )
-    assert model.model.score.scale.tolist() == pytest.approx(expected_scale(model), rel=1e-5)
+    assert scales(model) == pytest.approx(expected_scale(model), rel=1e-5)
     assert len(datamodule.train_data) == COUNT

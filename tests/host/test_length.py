@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch.utils.data import DataLoader
 
-from anomalib_stc.host.length import set_default_length
+from anomalib_stc.host.length import OneCycle, parts, set_default_length
 
 QUIET: dict[str, Any] = {
     "accelerator": "cpu",
@@ -99,3 +99,38 @@ def test_a_loader_with_its_own_batches() -> None:
     sampler = torch.utils.data.BatchSampler(range(6), batch_size=3, drop_last=False)
     run.fit(model, DataLoader(data, batch_sampler=sampler))
     assert model.images >= 12
+
+
+def test_places_that_the_last_batch_leaves_empty_are_no_images() -> None:
+    model, _ = fit(30, size=10, batch_size=8)
+    assert model.images == 30
+
+
+@pytest.mark.parametrize(
+    ("count", "sizes"),
+    [(1, [1]), (8, [8]), (11, [11]), (12, [6, 6]), (22, [7, 7, 8]), (32, [8, 8, 8, 8]), (64, [8] * 8)],
+)
+def test_a_batch_is_cut_into_equal_parts_of_about_eight(count: int, sizes: list[int]) -> None:
+    cut = parts(count)
+    assert [len(range(count)[part]) for part in cut] == sizes
+    assert [number for part in cut for number in range(count)[part]] == list(range(count))
+
+
+def test_the_rate_moves_within_a_batch_and_returns_to_torchs_cycle() -> None:
+    """Four parts of ten batches are forty steps of the same curve."""
+    optimizers = [torch.optim.Adam([torch.nn.Parameter(torch.zeros(()))], lr=1.0) for _ in range(2)]
+    ours = OneCycle(optimizers[0], 1.0, total_steps=10, pct_start=0.3)
+    theirs = torch.optim.lr_scheduler.OneCycleLR(optimizers[1], 1.0, total_steps=10, pct_start=0.3)
+    rates = []
+    for _ in range(9):
+        for part in range(4):
+            ours.move(part / 4)
+            rates.append(optimizers[0].param_groups[0]["lr"])
+        assert rates[-4] == optimizers[1].param_groups[0]["lr"]
+        for scheduler in (ours, theirs):
+            scheduler.optimizer.step()
+            scheduler.step()
+    highest = rates.index(max(rates))
+    assert rates[: highest + 1] == sorted(rates[: highest + 1])
+    assert rates[highest:] == sorted(rates[highest:], reverse=True)
+    assert len(set(rates)) == len(rates)

@@ -1,6 +1,7 @@
 """The models' configurations hold every number of the code, with a reason each; what differs comes in small files."""
 
 import inspect
+import json
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ DELTAS = {
     "proxy_ano_medical": {"image_score": "mean"},
     "proxy_ano_128": {"image_size": 128, "superpixels": 150, "smoothing": 2.0},
 }
-COMPONENTS = {"self", "pre_processor", "post_processor", "evaluator", "visualizer"}
+FROM_THE_HOST = {"self", "pre_processor", "post_processor", "evaluator", "visualizer"}
 
 
 @pytest.mark.parametrize(("name", "model"), WHOLE.items())
@@ -26,8 +27,36 @@ def test_config_equals_the_code(name: str, model: type[AnomalibModule]) -> None:
     written: Any = OmegaConf.to_container(OmegaConf.load(CONFIGS / f"{name}.yaml").model.init_args)
     assert written.pop("evaluator") == {"class_path": f"{AuproEvaluator.__module__}.AuproEvaluator"}
     parameters = inspect.signature(model.__init__).parameters
-    defaults = {name: p.default for name, p in parameters.items() if name not in COMPONENTS}
-    assert written == {name: list(value) if isinstance(value, tuple) else value for name, value in defaults.items()}
+    defaults = {name: p.default for name, p in parameters.items() if name not in FROM_THE_HOST}
+    assert written == defaults
+
+
+@pytest.mark.parametrize(("name", "model"), WHOLE.items())
+def test_help_equals_the_code(name: str, model: type[AnomalibModule], capsys: pytest.CaptureFixture) -> None:
+    """What ``--help`` shows of every argument is its default, every weight with its number."""
+    with pytest.raises(SystemExit):
+        AnomalibCLI(args=["train", f"--model.help={model.__module__}.{model.__name__}"])
+    shown = " ".join(capsys.readouterr().out.partition("Help for")[2].split()) + " --model."
+    for argument, parameter in inspect.signature(model.__init__).parameters.items():
+        if argument not in FROM_THE_HOST:
+            start = shown.index(f"--model.{argument} ")
+            text = shown[start : shown.index("--model.", start + 1)]
+            default = json.dumps(parameter.default) if isinstance(parameter.default, dict) else str(parameter.default)
+            assert f"default: {default}".replace('"', "'") in text.replace("null", "None").replace('"', "'"), argument
+
+
+@pytest.mark.parametrize(("model", "most"), [(Stcm, 13), (ProxyAno, 14), (I3ad, 13)])
+def test_a_user_can_read_the_constructor(model: type[AnomalibModule], most: int) -> None:
+    assert len(set(inspect.signature(model.__init__).parameters) - FROM_THE_HOST) <= most
+
+
+@pytest.mark.parametrize("model", WHOLE.values())
+def test_one_weight_on_the_command_line_leaves_the_others(model: type[AnomalibModule]) -> None:
+    path = f"{model.__module__}.{model.__name__}"
+    arguments = ["--model", path, "--model.loss_weights.adversarial", "0", "--model.image_size", "64"]
+    built: Any = AnomalibCLI(args=["train", *arguments, "--data", "MVTecAD"], run=False).model
+    defaults = inspect.signature(model.__init__).parameters["loss_weights"].default
+    assert built.loss.weights == {**defaults, "adversarial": 0}
 
 
 @pytest.mark.parametrize("name", [*WHOLE, *DELTAS])

@@ -1,5 +1,7 @@
 """The patch discriminator judges patches, and can be passed through without touching it."""
 
+import pickle
+
 import pytest
 import torch
 
@@ -65,3 +67,14 @@ def test_every_layer_has_spectral_norm_one() -> None:
     assert len(convolutions) == 3
     for layer in convolutions:
         assert torch.linalg.matrix_norm(layer.weight.flatten(1), 2).item() == pytest.approx(1, abs=1e-2)
+
+
+def test_a_pickle_is_whole_and_leaves_the_random_state_alone() -> None:
+    player = PatchDiscriminator((4, 8), bias=False).eval()
+    image = torch.rand(1, 3, 32, 32)
+    state = torch.random.get_rng_state()
+    copied = pickle.loads(pickle.dumps(player))
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert torch.equal(copied(image), player(image))
+    assert not copied.training
+    assert copied.layers[-1].bias is None

@@ -19,9 +19,9 @@ def queries(batch: int = 2, scale: float = 1.0) -> Tensor:
     return torch.randn(batch, 6, 3, 5, generator=torch.Generator().manual_seed(1)) * scale
 
 
-def axes(temperature: float, shrink: float, top_k: int | None = None) -> Memory:
+def axes(temperature: float, shrink: float) -> Memory:
     """Four items whose keys are the first axes and whose values are one-hot: the value is the address."""
-    result = Memory(4, 4, 4, temperature, shrink, top_k)
+    result = Memory(4, 4, 4, temperature, shrink)
     result.write(3 * torch.eye(4), torch.eye(4))
     return result
 
@@ -32,9 +32,8 @@ def as_query(*numbers: float) -> Tensor:
 
 @pytest.mark.parametrize("shrink", [0.0, 1.0, 3.0, 1000.0])
 @pytest.mark.parametrize("temperature", [0.01, 10.0, 1000.0])
-@pytest.mark.parametrize("top_k", [None, 1, 5])
-def test_weights_sum_to_one_and_one_item_survives_any_query(shrink: float, temperature: float, top_k) -> None:
-    model = memory(temperature=temperature, shrink=shrink, top_k=top_k)
+def test_weights_sum_to_one_and_one_item_survives_any_query(shrink: float, temperature: float) -> None:
+    model = memory(temperature=temperature, shrink=shrink)
     for query in (queries(), queries(scale=1e-20), queries(scale=1e20), torch.zeros(1, 6, 1, 1)):
         address = model.address(query)
         assert address.shape == (len(query), 12, *query.shape[-2:])
@@ -120,20 +119,10 @@ def test_continuity_where_the_cut_reaches_half_of_the_largest_weight() -> None:
     assert model.address(query).diff(dim=-1).abs().max() < 0.01
 
 
-@pytest.mark.parametrize("top_k", [1, 3, 12])
-def test_top_k_keeps_the_largest(top_k: int) -> None:
-    limited, free = memory(top_k=top_k, shrink=0.0), memory(shrink=0.0)
-    address, full = limited.address(queries()), free.address(queries())
-    assert (address > 0).sum(1).unique().tolist() == [top_k]
-    kept = full.topk(top_k, dim=1)
-    assert torch.equal(address.topk(top_k, dim=1).indices, kept.indices)
-    torch.testing.assert_close(address.topk(top_k, dim=1).values, kept.values / kept.values.sum(1, keepdim=True))
-
-
-@pytest.mark.parametrize("top_k", [0, -1, 13])
-def test_wrong_top_k_is_one_sentence(top_k: int) -> None:
-    with pytest.raises(ValueError, match=rf"^Memory top_k is {top_k}, expected 1 to 12 .*: choose a smaller top_k\.$"):
-        memory(top_k=top_k)
+@pytest.mark.parametrize("items", [0, -1])
+def test_no_items_is_one_sentence(items: int) -> None:
+    with pytest.raises(ValueError, match=rf"^Memory items came as {items}, expected 1 or more\.$"):
+        memory(items)
 
 
 def test_gradient_reaches_keys_values_temperature_and_query() -> None:
@@ -145,7 +134,7 @@ def test_gradient_reaches_keys_values_temperature_and_query() -> None:
         assert tensor.grad.isfinite().all()
 
 
-@pytest.mark.parametrize("arguments", [{"shrink": 0.0}, {"shrink": 0.2}, {"shrink": 0.0, "top_k": 3}])
+@pytest.mark.parametrize("arguments", [{"shrink": 0.0}, {"shrink": 0.2}])
 def test_gradcheck(arguments: dict[str, float]) -> None:
     """Exact wherever the cut is a constant, below half of the largest weight."""
     model = memory(items=5, temperature=3.0, **arguments).double()
@@ -185,6 +174,5 @@ def test_usage_starts_anew_and_counts_training_only() -> None:
     assert "usage" not in model.state_dict()
 
 
-@pytest.mark.parametrize("top_k", [None, 3])
-def test_exports_agree(tmp_path: Path, top_k: int | None) -> None:
-    assert_exports_agree(memory(top_k=top_k), queries(), tmp_path)
+def test_exports_agree(tmp_path: Path) -> None:
+    assert_exports_agree(memory(), queries(), tmp_path)

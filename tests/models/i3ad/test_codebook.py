@@ -38,7 +38,7 @@ def test_it_fills_with_clusters_and_their_frequency() -> None:
     label = torch.tensor([0] * 600 + [1] * 300 + [2] * 100)
     points = AXES[label] + 0.01 * torch.randn(1000, 3)
     book = Codebook(3, 3, 20.0)
-    book.fill([points.T.reshape(1, 3, 10, 100)])
+    book.fit([points.T.reshape(1, 3, 10, 100)])
     assert (F.normalize(book.items, dim=1) @ AXES).amax(0).min() > 0.999
     assert sorted(book.frequency.tolist()) == pytest.approx([0.1, 0.3, 0.6], abs=0.01)
     assert book.frequency.sum().item() == pytest.approx(1)
@@ -46,7 +46,7 @@ def test_it_fills_with_clusters_and_their_frequency() -> None:
 
 def test_too_few_positions_are_told() -> None:
     with pytest.raises(ValueError, match="got 4 points for 9 clusters"):
-        Codebook(9, 3, 20.0).fill([torch.rand(1, 3, 2, 2)])
+        Codebook(9, 3, 20.0).fit([torch.rand(1, 3, 2, 2)])
 
 
 @pytest.mark.parametrize("arguments", [(1, 3, 20.0), (3, 3, 0.0)])

@@ -7,10 +7,12 @@ import torch
 from torch import Tensor
 
 from anomalib_stc.models.i3ad.adaptive_mask import AdaptiveMask
-from anomalib_stc.models.i3ad.inpainting import Filled, colour_error, illumination
+from anomalib_stc.models.i3ad.inpainting import Filled, colour_error, composite, illumination
 from anomalib_stc.models.i3ad.loss import I3adLoss, laplace, weighted_l1, weighted_mean
+from anomalib_stc.models.i3ad.torch_model import Learnt
 from anomalib_stc.parts.discriminator import HINGE, PatchDiscriminator, adversarial_losses
 from anomalib_stc.parts.features import GRID_STRIDE
+from anomalib_stc.parts.window import random_window
 
 WEIGHTS = {"masked": 1.0, "unmasked": 0.1, "similarity": 0.5, "feature": 1.0, "doubt": 0.1, "adversarial": 0.0}
 
@@ -73,7 +75,6 @@ def test_hinge_losses_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     terms = adversarial_losses(player, 0.1, real, fake, HINGE)
     assert terms["adversarial"].item() == pytest.approx(0.2)
     assert terms["discriminator"].item() == pytest.approx(0.375), "what is beyond the margin costs nothing"
-    assert adversarial_losses(None, 0.1, real, fake, HINGE) == {}
 
 
 def test_hinge_losses_leave_each_other_alone() -> None:
@@ -96,18 +97,16 @@ def test_losses_by_hand() -> None:
     said = image + 0.25 + 0.25 * mask
     doubt = torch.full((1, 1, 8, 8), math.log(0.5))
     unlikely = torch.where(torch.arange(8) < 4, 2.0, 1.0).expand(1, 1, 8, 8)
-    terms = I3adLoss(WEIGHTS, None)(image, mask, Filled(said, torch.zeros(1, 4, 8, 8), doubt), unlikely)
+    filled = Filled(said, torch.zeros(1, 4, 8, 8), doubt)
+    learnt = Learnt(mask, filled, unlikely, composite(image, mask, said), random_window(image))
+    terms = I3adLoss(WEIGHTS)(image, learnt)
     assert set(terms) == set(WEIGHTS) - {"adversarial"}
     assert terms["masked"].item() == pytest.approx(0.5)
     assert terms["unmasked"].item() == pytest.approx(0.1 * 0.25)
     assert terms["feature"].item() == pytest.approx((2 + 0.1) / 1.1)
     assert terms["doubt"].item() == pytest.approx(0.1 * (1 + math.log(0.5)), abs=1e-3)
-    assert set(I3adLoss({**WEIGHTS, "similarity": 0.0}, None)(image, mask, Filled(said, doubt, doubt), unlikely)) == {
-        "masked",
-        "unmasked",
-        "feature",
-        "doubt",
-    }
+    fewer = I3adLoss({**WEIGHTS, "similarity": 0.0})(image, learnt)
+    assert set(fewer) == {"masked", "unmasked", "feature", "doubt"}
 
 
 def test_nothing_hidden_costs_nothing() -> None:

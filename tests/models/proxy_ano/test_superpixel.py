@@ -1,5 +1,6 @@
 """Segments are computed once for every content, in memory and in a folder that survives a kill."""
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -92,3 +93,11 @@ def test_memory_has_a_limit(monkeypatch: pytest.MonkeyPatch, counted: list[Any])
         segments(noise(seed))
     assert len(segments.known) == 2
     assert len(counted) == 4
+
+
+def test_a_pickle_carries_no_segments() -> None:
+    segments = SegmentCache(10, 10.0)
+    first = segments(noise(0))
+    copied = pickle.loads(pickle.dumps(segments))
+    assert copied.known == {}
+    assert torch.equal(copied(noise(0)), first)

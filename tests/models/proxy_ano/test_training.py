@@ -33,9 +33,9 @@ def test_later_epochs_wait_for_no_superpixels(demo_root: Path, tmp_path: Path, m
     assert calls == [0] * 54
 
 
-def test_stages_and_pictures(demo_root: Path, tmp_path: Path) -> None:
-    """A staged training ends, and its test run draws image, proxy, reconstruction and map."""
-    model = ProxyAno(**SMALL, staged=True)
+def test_pictures(demo_root: Path, tmp_path: Path) -> None:
+    """A test run draws image, proxy, reconstruction and map."""
+    model = ProxyAno(**SMALL)
     data = TextureDemo(root=demo_root, crop_size=70)
     engine = Engine(default_root_dir=tmp_path, max_epochs=2, **QUIET)
     engine.fit(model, datamodule=data)

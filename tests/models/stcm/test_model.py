@@ -6,27 +6,16 @@ import pytest
 import torch
 
 from anomalib_stc.models import Stcm
-from tests.models.contract import SIDE, ModelContract, images
+from tests.models.contract import SIDE, ModelContract, images, untrained
 
-SMALL = {"image_size": SIDE, "parts": 8, "memory_items": 32, "key_channels": 16, "widths": (16, 8)}
-SWITCHES = {
-    "no memory": {"memory_items": 0},
-    "low level only": {"semantic": "none"},
-    "semantic only": {"low_level": False},
-    "mean instead of fusion": {"fusion": False},
-    "no structure loss": {"structure_loss": 0.0},
-    "no structure score": {"low_level_score": 0.0},
-    "semantic score": {"semantic_score": 0.25},
-    "no adversarial loss": {"adversarial_loss": 0.0},
+SMALL = {"image_size": SIDE, "memory_items": 32}
+SWITCHES: dict[str, dict[str, Any]] = {
+    "edges only": {"semantic": "none"},
+    "no structure loss": {"loss_weights": {"structure": 0.0}},
+    "no structure score": {"score_weights": {"low_level": 0.0}},
+    "semantic score": {"score_weights": {"semantic": 0.25}},
+    "no adversarial loss": {"loss_weights": {"adversarial": 0.0}},
     "from scratch": {"backbone": "none"},
-    "autoencoder": {
-        "backbone": "none",
-        "semantic": "none",
-        "low_level": False,
-        "memory_items": 0,
-        "correspondence_score": 0.0,
-        "value_loss": 0.0,
-    },
 }
 
 
@@ -43,21 +32,17 @@ class TestContract(ModelContract):
 
 
 @pytest.mark.parametrize("arguments", SWITCHES.values(), ids=SWITCHES.keys())
-def test_every_part_can_be_switched_off(arguments: dict[str, Any]) -> None:
+def test_every_part_can_be_switched(arguments: dict[str, Any]) -> None:
     model = build(**arguments)
-    image = images((SIDE, SIDE), 2)
-    terms = model.loss(image, model.model.train()(image), model.model.extract)
-    torch.stack(list(terms.values())).sum().backward()
-    without = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
-    unsupervised = {"autoencoder"} if arguments is SWITCHES["autoencoder"] else set()
-    assert without == [] or unsupervised
-    assert model.eval().model(image).anomaly_map.shape == (2, 1, SIDE, SIDE)
+    model.model.prepare([images((SIDE, SIDE), 4)])  # parts that were never fitted teach nothing
+    assert untrained(model) == []
+    assert model.eval().model(images((SIDE, SIDE), 2)).anomaly_map.shape == (2, 1, SIDE, SIDE)
 
 
 def test_gradient_of_the_structure_loss_reaches_the_generator() -> None:
-    model = build(pixel_loss=0.0, branch_loss=0.0, value_loss=0.0, adversarial_loss=0.0)
+    model = build(loss_weights={"pixel": 0.0, "branch": 0.0, "value": 0.0, "adversarial": 0.0})
     image = images((SIDE, SIDE), 2)
-    terms = model.loss(image, model.model.train()(image), model.model.extract)
+    terms = model.loss(image, model.model.train()(image))
     assert set(terms) == {"structure"}
     terms["structure"].backward()
     for branch in model.model.branches.values():
@@ -66,7 +51,7 @@ def test_gradient_of_the_structure_loss_reaches_the_generator() -> None:
 
 def test_the_decoder_sees_only_what_the_memory_says() -> None:
     """With one item in the memory every image gives the same texture and the same reconstruction."""
-    model = build(memory_items=1, fusion=False).eval().model
+    model = build(memory_items=1, semantic="none").eval().model
     with torch.no_grad():
         first, second = (model.infer(images((SIDE, SIDE), 1, seed)) for seed in (0, 1))
     assert not torch.equal(first.structures["low_level"], second.structures["low_level"])
@@ -75,11 +60,13 @@ def test_the_decoder_sees_only_what_the_memory_says() -> None:
 
 
 def test_score_terms_are_one_on_held_out_normals_after_calibration() -> None:
-    model = build(semantic="none").eval().model  # parts that were never fitted have no residual
+    model = build().eval().model
     image = images((SIDE, SIDE), 3)
     with torch.no_grad():
-        model.score.calibrate({name: term.mean() for name, term in model.terms(image).items()})
-        combined = model.score.combine(model.terms(image), (SIDE, SIDE))
+        model.prepare([images((SIDE, SIDE), 4, seed=1)])
+        model.calibrate(lambda: iter([image]))
+        names = model.score.weights
+        combined = model.score.combine(model.residuals(image, model.infer(image), names), (SIDE, SIDE))
     assert combined.mean().item() == pytest.approx(1, abs=0.02)
 
 
@@ -99,5 +86,20 @@ def test_a_wrong_size_is_one_sentence(size: tuple[int, int]) -> None:
 def test_reconstruction_losses_name_every_term() -> None:
     model = build()
     image = images((SIDE, SIDE), 2)
-    terms = model.loss(image, model.model.train()(image), model.model.extract)
+    terms = model.loss(image, model.model.train()(image))
     assert set(terms) == {"pixel", "branch", "value", "structure", "adversarial", "discriminator"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"score_weights": {"edges": 1.0}}, "Score weights has edges, expected some of pixel, correspondence"),
+        ({"loss_weights": {"pixel": -1.0}}, "Loss weights are"),
+        ({"memory_items": 0}, "Memory items came as 0"),
+        ({"image_score": "median"}, "Image score is 'median', expected one of max, top, mean"),
+        ({"semantic": "nothing.Here"}, "Semantic structure 'nothing.Here' cannot be loaded"),
+    ],
+)
+def test_a_wrong_argument_is_one_sentence(arguments: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValueError, match=f"^{sentence}"):
+        build(**arguments)

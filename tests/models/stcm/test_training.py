@@ -17,7 +17,8 @@ from tests.models.training_contract import TrainingContract
 class TestTraining(TrainingContract):
     model = Stcm
     small = SMALL
-    able: ClassVar = {"image_size": 96, "parts": 32, "memory_items": 100}
+    able: ClassVar = {"image_size": 96, "memory_items": 100}
+    epochs = 6
 
 
 def test_a_users_vessel_network_is_the_semantic_structure(data_root: Any, tmp_path: Path) -> None:
