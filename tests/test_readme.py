@@ -35,7 +35,7 @@ METRICS, FOLDER = [block for language, block in BLOCKS[README] if language == "t
 (AUPRO,) = {found for text in PAGES.values() for found in re.findall(r"`(--model\.evaluator .*?)`", text)}
 SMALL = {"image_size": 64, "train_images": 8}
 FEWER = {
-    "stcm": {"memory_items": 16, "parts": 8},
+    "stcm": {"memory_items": 16},
     "proxy_ano": {"memory_items": 16, "superpixels": 40},
     "i3ad": {"codebook_items": 16},
 }
