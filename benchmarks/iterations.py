@@ -6,7 +6,7 @@ arms are the first network, asked in another way. What the table has is not done
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import product
 from typing import Any, Final, NamedTuple
@@ -21,15 +21,15 @@ from anomalib_stc.host.holdout import plain_loader
 from anomalib_stc.models import I3ad
 from anomalib_stc.models.i3ad.similarity import dissimilarity
 from anomalib_stc.models.i3ad.torch_model import Turn
-from anomalib_stc.models.i3ad.turns import SignalToNoise, defects
 from benchmarks import claims
+from benchmarks.arms.i3ad import AGGREGATIONS, aggregation, autoencoder, masked_by, no_skips
+from benchmarks.arms.signal_to_noise import SignalToNoise, defects
 from benchmarks.measures import FIELDS, measured, unit
 from benchmarks.results import write_atomically
 
 MASKS: Final = {"features": (0, 1, 2, 4, 8), "pixels": (1, 4), "l1": (1, 4)}  # residual of the mask: numbers of turns
-AGGREGATIONS: Final = ("last", "mean", "mean_first")  # beside the default, of the first kind of mask, after as many:
-TURNS: Final = 4
-OTHERS: Final[dict[str, dict[str, bool]]] = {"no skips": {"skips": False}, "autoencoder": {"inpainting": False}}
+TURNS: Final = 4  # after which aggregations beside the default are asked, of the first kind of mask
+OTHERS: Final[dict[str, Callable[..., I3ad]]] = {"no skips": no_skips, "autoencoder": autoencoder}
 KEY: Final = ("set", "seed", "image_size", "train_images")
 
 
@@ -56,27 +56,26 @@ def main(arguments: list[str] | None = None) -> None:
 def rows(options: argparse.Namespace, category: str, seed: int) -> Iterator[dict[str, Any]]:
     """Yield a row for every arm and number of turns."""
     named = dict(zip(KEY, (category, seed, options.image_size, options.train_images), strict=True))
-    for row in asked(options, *trained(options, category, seed)):
+    for row in asked(options, *trained(options, category, seed, I3ad)):
         yield named | row
-    for arm, arguments in OTHERS.items():
-        model, held_out, test = trained(options, category, seed, iterations=0, **arguments)
+    for arm, make in OTHERS.items():
+        model, held_out, test = trained(options, category, seed, partial(make, iterations=0))
         turns = turns_of(model, held_out.image), turns_of(model, test.image)
         yield named | {"arm": arm, "turns": 0} | figures(model, *turns, test)
 
 
-def trained(options: argparse.Namespace, category: str, seed: int, **arguments: Any) -> tuple[I3ad, Images, Images]:
+def trained(
+    options: argparse.Namespace, category: str, seed: int, make: Callable[..., I3ad]
+) -> tuple[I3ad, Images, Images]:
     """Return a model, the normal images that were kept from it, and the test images."""
-    learner = partial(build, options, train_images=options.train_images, **arguments)
+    learner = partial(make, train_images=options.train_images, **given(options))
     model, held_out, module = claims.trained(learner, options.data_root, category, seed)
     return model, images_of(model, held_out), images_of(model, module.test_data)
 
 
-def build(options: argparse.Namespace, *, skips: bool = True, **arguments: Any) -> I3ad:
-    """Return a model at the wanted size, with or without the network's skip connections."""
-    model = I3ad(image_size=options.image_size, visualizer=False, **arguments)
-    if not skips:
-        model.model.inpaint.skips = 0.0
-    return model
+def given(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the arguments that all models have in common."""
+    return {"image_size": options.image_size, "visualizer": False}
 
 
 def images_of(model: Any, dataset: Any) -> Images:
@@ -92,18 +91,18 @@ def images_of(model: Any, dataset: Any) -> Images:
 def asked(options: argparse.Namespace, model: I3ad, held_out: Images, test: Images) -> Iterator[dict[str, Any]]:
     """Yield the rows of all that needs no further training."""
     weights = {name: value for name, value in model.state_dict().items() if "suspicion" not in name}
-    for number, (masked_by, counts) in enumerate(MASKS.items()):
-        other: Any = build(options, masked_by=masked_by, iterations=max(counts)).eval()
+    for number, (kind, counts) in enumerate(MASKS.items()):
+        other = masked_by(kind, iterations=max(counts), **given(options)).eval()
         load(other, weights)
-        other.model.fit_thresholds(iter(held_out.image.split(8)))
+        other.model.calibrate(lambda: iter(held_out.image.split(8)))
         normal, found = turns_of(other, held_out.image), turns_of(other, test.image)
         for count in counts:
             shown = figures(other, normal[: count + 1], found[: count + 1], test)
-            yield {"arm": masked_by, "turns": count} | shown
-        for aggregation in AGGREGATIONS if number == 0 else ():
-            other.model.aggregation = aggregation
-            shown = figures(other, normal[: TURNS + 1], found[: TURNS + 1], test)
-            yield {"arm": f"{masked_by}, {aggregation}", "turns": TURNS} | shown
+            yield {"arm": kind, "turns": count} | shown
+        for way in AGGREGATIONS if number == 0 else ():
+            asks = aggregation(way, **given(options))  # of turns that are there, so it needs no weights
+            shown = figures(asks, normal[: TURNS + 1], found[: TURNS + 1], test)
+            yield {"arm": f"{kind}, {way}", "turns": TURNS} | shown
 
 
 def load(model: I3ad, weights: dict[str, Tensor]) -> None:

@@ -19,6 +19,7 @@ from anomalib.models import AnomalibModule, Padim, Patchcore
 
 from anomalib_stc.host.export import EXACT, OPSET
 from anomalib_stc.models import I3ad, ProxyAno, Stcm
+from anomalib_stc.parts.score import AnomalyScore
 
 RUNS = 30
 WARM_UP = 5
@@ -55,7 +56,29 @@ def padim(side: int) -> Padim:
 
 def i3ad(side: int, iterations: int) -> I3ad:
     """Return I3AD with masks as large as they may be, which cost the same as small ones."""
-    return I3ad(image_size=side, iterations=iterations)
+    model = I3ad(image_size=side, iterations=iterations)
+    set_scales(model.model.suspicion)
+    set_scales(model.model.score)
+    return model
+
+
+def stcm(side: int) -> Stcm:
+    """Return STCM with scales of one: without them nothing is exported."""
+    model = Stcm(image_size=side)
+    set_scales(model.model.score)
+    return model
+
+
+def proxy_ano(side: int) -> ProxyAno:
+    """Return ProxyAno with scales of one."""
+    model = ProxyAno(image_size=side)
+    set_scales(model.model.score)
+    return model
+
+
+def set_scales(score: AnomalyScore) -> None:
+    """Give every term of a score the scale one."""
+    score.calibrate(dict.fromkeys(score.terms, torch.tensor(1.0)))
 
 
 def patchcore(side: int) -> Patchcore:
@@ -68,8 +91,8 @@ def patchcore(side: int) -> Patchcore:
 
 
 BUILD: Final[dict[str, Callable[[int], AnomalibModule]]] = {
-    "stcm": lambda side: Stcm(image_size=side),
-    "proxy_ano": lambda side: ProxyAno(image_size=side),
+    "stcm": stcm,
+    "proxy_ano": proxy_ano,
     **{f"i3ad_{turns}": partial(i3ad, iterations=turns) for turns in (0, 1, 2, 4, 8)},
     "padim": padim,
     "patchcore": patchcore,

@@ -10,8 +10,9 @@ import resource
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from omegaconf import OmegaConf
 
 from anomalib_stc.host.holdout import plain_loader
 from anomalib_stc.host.pre_processor import ExactPreProcessor
+from benchmarks.arms import arm, is_arm
 from benchmarks.images import datamodule, hold_out
 from benchmarks.latency import exported_cost
 from benchmarks.measures import accuracy
@@ -31,6 +33,9 @@ from benchmarks.regions import Regions
 from benchmarks.settings import STATISTIC
 from benchmarks.statistic import statistic
 from benchmarks.weights import lite0_backbone
+
+RAW: Final = {"post_processor": False, "evaluator": False, "visualizer": False}
+SIZED: Final = ("stcm", "proxy_ano", "i3ad")  # models whose constructors check their arguments against the image's size
 
 
 def main(folder: Path) -> None:
@@ -79,8 +84,15 @@ def by_statistic(module: AnomalibDataModule, job: dict[str, Any]) -> tuple[Predi
 
 
 def build(spec: dict[str, Any], side: int) -> AnomalibModule:
-    """Return a model at one image size, with raw scores: a normalisation would cut off what lies beyond the seen."""
-    model = get_model(spec["model"], post_processor=False, evaluator=False, visualizer=False, **spec["args"])
+    """Return a model at one image size, with raw scores: a normalisation would cut off what lies beyond the seen.
+
+    Raises:
+        ValueError: If the specification names an arm that there is not.
+    """
+    name = spec["model"]
+    make = arm(name) if is_arm(name) else partial(get_model, name)
+    size = {"image_size": side} if is_arm(name) or name in SIZED else {}
+    model = make(**{**spec["args"], **size, **RAW})
     model.pre_processor = type(model).configure_pre_processor((side, side))
     return model
 

@@ -49,7 +49,7 @@ def trained(options: argparse.Namespace, category: str, seed: int, pseudo: bool)
         ProxyAno,
         image_size=options.image_size,
         train_images=options.train_images,
-        pseudo_probability=0.5 if pseudo else 0.0,
+        pseudo_anomalies=0.5 if pseudo else 0.0,
         visualizer=False,
     )
     model, held_out, _ = claims.trained(build, options.data_root, category, seed)
@@ -62,11 +62,12 @@ def trained(options: argparse.Namespace, category: str, seed: int, pseudo: bool)
 def residuals(model: ProxyAno, normals: Tensor, source: str) -> tuple[float, float]:
     """Return the mean pixel residual in [0, 1] inside and outside of patches pasted on normal images (B, 3, H, W)."""
     torch.manual_seed(0)
-    paste = PatchPaste(1.0, source=source)
+    paste = PatchPaste(1.0)
+    origin = normals if source == "image" else normals.roll(-1, 0)  # the next image of the batch
     inside, outside = torch.zeros(2), torch.zeros(2)  # sum, pixels
     for _ in range(PASTES):
-        image, mask = paste(normals, normals)
-        residual = model.model.terms(image)["pixel"]
+        image, mask = paste(normals, origin)
+        residual = model.model.residuals(image, model.model.infer(image), ["pixel"])["pixel"]
         inside += torch.stack([(residual * mask).sum(), mask.sum()]).cpu()
         outside += torch.stack([(residual * (1 - mask)).sum(), (1 - mask).sum()]).cpu()
     return float(inside[0] / inside[1]), float(outside[0] / outside[1])

@@ -146,7 +146,8 @@ def execute(run: Run) -> bool:
     shutil.rmtree(run.partial, ignore_errors=True)
     run.partial.mkdir(parents=True)
     OmegaConf.save(OmegaConf.create(run.job), run.partial / "job.yaml")
-    if not process(run.partial, environment(run)):
+    done = process(run.partial, environment(run))
+    if not done or not (run.partial / "row.json").is_file():  # Lightning ends with 0 when it is told to stop
         return False
     for bulky in ("engine", "weights", "exported"):
         shutil.rmtree(run.partial / bulky, ignore_errors=True)

@@ -1,3 +1,20 @@
+"""Other proxies than the superpixel-image, at its scale, to compare it with."""
+
+from collections.abc import Callable
+from typing import Final
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from anomalib_stc.models.proxy_ano.proxy import Proxy, blurred
+from anomalib_stc.models.stcm.structure import LUMA, SoftCanny
+from anomalib_stc.parts.checks import check_known
+from anomalib_stc.parts.sizes import resize_maps
+
+GREY_LEVELS: Final = 8  # of the quantised proxy
+
+
 class Edges(Proxy):
     """Edges after Canny, white on black."""
 
@@ -7,7 +24,7 @@ class Edges(Proxy):
 
     def __call__(self, image: Tensor) -> Tensor:
         """Return the edges as grey images."""
-        return resize(self.canny.to(image.device)(image), image.shape[-2:]).expand_as(image)
+        return resize_maps(self.canny.to(image.device)(image), image.shape[-2:]).expand_as(image)
 
 
 class Blur(Proxy):
@@ -51,24 +68,17 @@ SIMPLE: Final[dict[str, Callable[[int], Proxy]]] = {
     "quantised": QuantisedGrey,
     "identity": Identity,
 }
-PROXIES: Final = ("superpixel", *SIMPLE)
 
 
-def make_proxy(name: str, superpixels: int, compactness: float, folder: str | None = None) -> Proxy:
-    """Return a proxy by its name.
+def make_proxy(kind: str, superpixels: int) -> Proxy:
+    """Return a proxy by its kind.
 
     Args:
-        name: One of `PROXIES`.
+        kind: One of `SIMPLE`.
         superpixels: Number of superpixels an image: the scale of all proxies.
-        compactness: Of the superpixels.
-        folder: Where segments are kept from one run to the next; ``None`` keeps them in memory only.
 
     Raises:
-        ValueError: If there is no such proxy, or an argument is out of range.
+        ValueError: If there is no such proxy, or there are no superpixels.
     """
-    if name == "superpixel":
-        return SuperpixelImage(superpixels, compactness, folder)
-    check_known("Proxy", name, PROXIES)
-    return SIMPLE[name](superpixels)
-
-
+    check_known("Proxy", kind, SIMPLE)
+    return SIMPLE[kind](superpixels)

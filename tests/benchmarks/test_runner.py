@@ -92,6 +92,14 @@ def test_a_failed_run_is_named_and_the_others_go_on(root: Path, tmp_path: Path, 
     assert runner.run_folder(tmp_path / "out", "a", "broken", 0).with_name("seed0.partial").is_dir()
 
 
+def test_a_run_that_was_told_to_stop_has_failed(root: Path, tmp_path: Path, monkeypatch) -> None:
+    """Lightning ends its process as if all were well."""
+    monkeypatch.setattr(runner, "process", lambda folder, environment: (folder / "log.txt").write_text("stop") > 0)
+    for _ in range(2):
+        assert start(root, tmp_path / "out", "--models", "padim") == 1
+    assert not runner.run_folder(tmp_path / "out", "a", "padim", 0).exists()
+
+
 def test_other_settings_do_not_mix_with_finished_runs(root: Path, tmp_path: Path, ran: list[Path], capsys) -> None:
     start(root, tmp_path / "out", "--models", "padim")
     assert start(root, tmp_path / "out", "--models", "padim", "--image-size", "128") == 2
