@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from anomalib_stc.parts.blocks import conv_block, shuffle_block, up_block
-from anomalib_stc.parts.clusters import cluster_means, cosine_kmeans, fill_empty, sample_points
+from anomalib_stc.parts.clusters import cluster_means, cosine_kmeans, reseed_empty, sample_points
 from anomalib_stc.parts.features import GRID_STRIDE
 from anomalib_stc.parts.memory import Memory
 from anomalib_stc.parts.rounding import unit
@@ -75,7 +75,7 @@ def memories_of(branches: Mapping[str, Branch]) -> dict[str, Memory]:
 
 
 @torch.no_grad()
-def fill_memories(
+def initialise_memories(
     branches: Mapping[str, Branch], structures: Sequence[Mapping[str, Tensor]], features: Sequence[Tensor]
 ) -> None:
     """Write cluster means to the memories of branches in training mode; the same clusters for every branch.
@@ -95,7 +95,7 @@ def fill_memories(
         return
     points = sample_points(features)
     items = len(next(iter(memories.values())).values)
-    label = fill_empty(cosine_kmeans(points, items)[0], items)
+    label = reseed_empty(cosine_kmeans(points, items)[0], items)
     values = cluster_means(points, label, items)
     for name, memory in memories.items():
         queries = unit(sample_points([branches[name].encoder(batch[name]) for batch in structures]))

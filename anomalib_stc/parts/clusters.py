@@ -42,7 +42,7 @@ def cluster_means(points: Tensor, label: Tensor, clusters: int) -> Tensor:
     return total.index_add_(0, label, points) / count[:, None]
 
 
-def fill_empty(label: Tensor, clusters: int, seed: int = SEED) -> Tensor:
+def reseed_empty(label: Tensor, clusters: int, seed: int = SEED) -> Tensor:
     """Return labels (P,) in which every cluster that had no point got one, drawn at random."""
     empty = (torch.bincount(label, minlength=clusters) == 0).nonzero().flatten()
     drawn = torch.randperm(len(label), generator=torch.Generator().manual_seed(seed))[: len(empty)]

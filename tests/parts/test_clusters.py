@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from anomalib_stc.parts.clusters import cluster_means, cosine_kmeans, fill_empty
+from anomalib_stc.parts.clusters import cluster_means, cosine_kmeans, reseed_empty
 
 
 def groups(count: int = 40) -> tuple[torch.Tensor, torch.Tensor]:
@@ -75,6 +75,6 @@ def test_means_of_labels() -> None:
 
 def test_an_empty_cluster_gets_a_point() -> None:
     label = torch.zeros(50, dtype=torch.long)
-    filled = fill_empty(label, 4)
+    filled = reseed_empty(label, 4)
     assert torch.bincount(filled, minlength=4).tolist() == [47, 1, 1, 1]
     assert torch.equal(label, torch.zeros(50, dtype=torch.long))

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from anomalib_stc.parts.checks import check
-from anomalib_stc.parts.clusters import cluster_means, cosine_kmeans, fill_empty, sample_points
+from anomalib_stc.parts.clusters import cluster_means, cosine_kmeans, reseed_empty, sample_points
 from anomalib_stc.parts.rounding import unit
 
 
@@ -43,7 +43,7 @@ class Codebook(nn.Module):
         """
         points = sample_points(features)
         count = len(self.items)
-        label = fill_empty(cosine_kmeans(points, count)[0], count)
+        label = reseed_empty(cosine_kmeans(points, count)[0], count)
         self.items.copy_(unit(cluster_means(points, label, count)))
         often = label.bincount(minlength=count) + 1
         self.frequency.copy_(often / often.sum())

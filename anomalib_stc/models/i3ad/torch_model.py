@@ -164,10 +164,10 @@ class I3adModel(ScoredModel):
     @torch.no_grad()
     def calibrate(self, normals: Normals) -> None:
         """Set the mask's scale and threshold from the first turn of held-out normal images, then the score's scales."""
-        first = [self.first(image, self.features(image)) for image in normals()]
-        residuals = {name: torch.cat([turn.residuals[name] for turn in first]) for name in self.suspicion.terms}
+        first = [self.first(image, self.features(image)).residuals for image in normals()]
+        residuals = {name: torch.cat([turn[name] for turn in first]) for name in self.suspicion.terms}
         self.suspicion.calibrate({name: residual.mean() for name, residual in residuals.items()})
-        self.mask.calibrate(self.suspicion.combine(residuals, first[0].mask.shape[-2:]))
+        self.mask.calibrate(self.suspicion.combine(residuals, first[0]["similarity"].shape[-2:]))
         super().calibrate(normals)
 
 

@@ -47,9 +47,9 @@ class TrainingMasks:
         """Return one mask (1, H, W); random numbers come from torch's global generator on the CPU."""
         low, high = self.area
         share = low + (high - low) * float(torch.rand(()))
-        return strokes(height, width, share) if torch.rand(()) < 0.5 else self.cells(height, width, share)
+        return strokes(height, width, share) if torch.rand(()) < 0.5 else self.grid(height, width, share)
 
-    def cells(self, height: int, width: int, share: float) -> Tensor:
+    def grid(self, height: int, width: int, share: float) -> Tensor:
         """Hide cells of a grid at a random place until a share of the image (1, H, W) is hidden, to half a cell."""
         side = self.sides[int(torch.randint(len(self.sides), ()))]
         up, left = (int(torch.randint(side, ())) for _ in range(2))

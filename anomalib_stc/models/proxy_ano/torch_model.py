@@ -9,7 +9,7 @@ from torch import Tensor
 from anomalib_stc.models.proxy_ano.proxy import Proxy, blurred, cell_side
 from anomalib_stc.models.proxy_ano.pseudo_anomaly import PatchPaste
 from anomalib_stc.models.proxy_ano.reconstruction import ImageReconstruction
-from anomalib_stc.parts.branch import Branch, fill_memories, memories_of
+from anomalib_stc.parts.branch import Branch, initialise_memories, memories_of
 from anomalib_stc.parts.correspondence import angle
 from anomalib_stc.parts.features import TextureFeatures
 from anomalib_stc.parts.memory import Memory
@@ -79,21 +79,21 @@ class ProxyAnoModel(ScoredModel):
     def prepare(self, normals: list[Tensor]) -> None:
         """Fill the memory from normal images, batches (B, 3, H, W)."""
         features = [self.features(batch) for batch in normals]
-        fill_memories({"proxy": self.extraction}, [{"proxy": known} for known in features], features)
+        initialise_memories({"proxy": self.extraction}, [{"proxy": known} for known in features], features)
 
     def learn(self, image: Tensor) -> Learnt:
         """Infer from proxies of images (B, 3, H, W), some with a pseudo anomaly on them."""
-        proxy, texture, features = self.extract(image)
+        proxy, texture, features = self.find_proxy(image)
         pasted = self.paste(proxy, image).proxy
         inferred = Bridge(proxy, self.reconstruct(pasted), texture, features)
         return Learnt(inferred, self.proxy(image), random_window(image))
 
     def infer(self, image: Tensor) -> Bridge:
         """Infer proxy and reconstruction of images (B, 3, H, W)."""
-        proxy, texture, features = self.extract(image)
+        proxy, texture, features = self.find_proxy(image)
         return Bridge(proxy, self.reconstruct(proxy), texture, features)
 
-    def extract(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def find_proxy(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return proxy, read-out and features of images (B, 3, H, W)."""
         check_image(image)
         with torch.no_grad():

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from anomalib_stc.models.stcm.semantic import PartSegmentation
 from anomalib_stc.models.stcm.structure import StructureExtractor
-from anomalib_stc.parts.branch import Branch, BranchOutput, fill_memories, memories_of
+from anomalib_stc.parts.branch import Branch, BranchOutput, initialise_memories, memories_of
 from anomalib_stc.parts.clusters import sample_points
 from anomalib_stc.parts.correspondence import distance
 from anomalib_stc.parts.features import GRID_STRIDE, TextureFeatures
@@ -107,7 +107,7 @@ class StcmModel(ScoredModel):
             if isinstance(extractor, PartSegmentation):
                 extractor.fit(sample_points(features))
         structures = [self.extract(batch, features=known) for batch, known in zip(normals, features, strict=True)]
-        fill_memories(cast("Mapping[str, Branch]", self.branches), structures, features)
+        initialise_memories(cast("Mapping[str, Branch]", self.branches), structures, features)
         self.train(training)
 
     def learn(self, image: Tensor) -> Learnt:
