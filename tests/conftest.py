@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from tests.images import REAL_SETS
+from tests.images import VARIABLE, real_sets
 
-VARIABLE = "ANOMALIB_STC_DATA"
 pytest.register_assert_rewrite("tests.models.contract", "tests.models.training_contract")
 
 
@@ -48,10 +47,10 @@ def data_root() -> Callable[[str], Path]:
     return root_of
 
 
-@pytest.fixture(params=REAL_SETS)
-def real_set(request: pytest.FixtureRequest) -> str:
-    """Name each of the sets of real images that `data_root` is asked for."""
-    return request.param
+@pytest.fixture(params=real_sets() or ["any set"])
+def real_set(request: pytest.FixtureRequest, data_root: Callable[[str], Path]) -> Path:
+    """Give the folder of each of the user's sets of real images in turn."""
+    return data_root(request.param) / request.param
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """Images that models meet outside of the laboratory: black, flat, saturated, and real ones where there are some."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.functional import to_tensor
 
-REAL_SETS = ("mt-small", "crackforest-small", "lgg-small", "idrid-small")
+VARIABLE = "ANOMALIB_STC_DATA"  # names a folder of sets in MVTec AD layout
 
 
 def _filled(value: float) -> Callable[[Tensor], Tensor]:
@@ -52,6 +53,13 @@ FLAT: dict[str, Callable[[Tensor], Tensor]] = {
 def made_images(name: str, size: tuple[int, int]) -> Tensor:
     """Return the image (1, 3, *size) in [0, 1] of one of the kinds of `FLAT`."""
     return FLAT[name](torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0)))
+
+
+def real_sets() -> list[str]:
+    """Return the names of all sets in the user's folder, or in its folders; none where none is named."""
+    root = Path(os.environ.get(VARIABLE) or "nowhere")
+    found = [path.parents[1] for depth in ("*", "*/*") for path in root.glob(f"{depth}/train/good")]
+    return sorted(path.relative_to(root).as_posix() for path in found)
 
 
 def real_images(folder: Path, count: int = 4) -> Iterator[Tensor]:

@@ -172,10 +172,8 @@ class ModelContract(ABC):
         assert_same(trained[0], programs[kind], made_images(name, (97, 131)))
 
     @pytest.mark.parametrize("kind", RUNTIMES)
-    def test_export_keeps_scores_of_real_images(
-        self, trained: Any, programs: Any, kind: str, data_root: Any, real_set: str
-    ) -> None:
-        for image in real_images(data_root(real_set) / real_set):
+    def test_export_keeps_scores_of_real_images(self, trained: Any, programs: Any, kind: str, real_set: Path) -> None:
+        for image in real_images(real_set):
             assert_same(trained[0], programs[kind], image)
 
     def test_export_in_bf16_stays_finite_and_near(self, trained: Any, exported: Any) -> None:
