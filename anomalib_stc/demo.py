@@ -20,7 +20,7 @@ from PIL import Image
 from anomalib_stc.data import TextureDemo
 from anomalib_stc.data.photographs import Category
 from anomalib_stc.host.evaluator import AuproEvaluator
-from anomalib_stc.host.export import EXACT, OPSET
+from anomalib_stc.host.export import EXACT
 from anomalib_stc.host.visualizer import ReconstructionVisualizer
 from anomalib_stc.models import Stcm
 
@@ -54,7 +54,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _export(engine: Engine, model: Stcm, folder: Path) -> Path:
-    path = engine.export(model, ExportType.OPENVINO, export_root=folder, onnx_kwargs={"opset_version": OPSET})
+    path = engine.export(model, ExportType.OPENVINO, export_root=folder)
     return cast("Path", path)
 
 

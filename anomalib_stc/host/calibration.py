@@ -88,7 +88,8 @@ class HoldoutCalibration(Callback):
     @torch.no_grad()
     def _calibrate(self, trainer: Trainer, pl_module: Any) -> None:
         """Set scales, then thresholds, once for every state of the weights."""
-        if self._step == trainer.global_step or self.held_out is None:
+        done = self._step == trainer.global_step and pl_module.model.score.calibrated  # averages of weights have none
+        if done or self.held_out is None:
             return
         self._step = trainer.global_step
         model = pl_module.model

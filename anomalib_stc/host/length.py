@@ -17,7 +17,7 @@ def set_default_length(trainer: Trainer, images: int) -> None:
     """Train for about the given number of images, and validate once at the end, unless the trainer has a length.
 
     Lightning's own fallback, 1000 epochs, means hours here. Images, not epochs, make the time the same for any batch
-    size and set size, and `parts` makes the number of steps the same. A trainer that was told exactly 1000 epochs
+    size and set size, and `chunks` makes the number of steps the same. A trainer that was told exactly 1000 epochs
     cannot be told from one that was told nothing.
 
     Args:
@@ -29,27 +29,30 @@ def set_default_length(trainer: Trainer, images: int) -> None:
         return
     trainer.fit_loop.setup_data()
     loader: Any = trainer.train_dataloader
-    loaded = (loader.batch_size or 1) * trainer.world_size * int(trainer.num_training_batches)
-    epochs = max(1, math.ceil(images / min(loaded, len(loader.dataset))))
+    batches = int(trainer.num_training_batches)
+    shown = (loader.batch_size or 1) * batches
+    if batches == len(loader) and loader.batch_size and not loader.drop_last:
+        shown = min(shown, len(loader.sampler))  # the last batch may have empty places
+    epochs = max(1, math.ceil(images / (shown * trainer.world_size)))
     trainer.fit_loop.max_epochs = epochs
     if trainer.check_val_every_n_epoch == 1:
         trainer.check_val_every_n_epoch = epochs
     logger.info("No length was given: training %d epochs; set trainer.max_epochs to change it.", epochs)
 
 
-def parts(count: int) -> list[slice]:
-    """Cut a batch of some images into equal parts of about `STEP_IMAGES`, for a step each.
+def chunks(count: int) -> list[slice]:
+    """Cut a batch of some images into equal chunks of about `STEP_IMAGES`, for a step each.
 
     A training of a given number of images would else have a quarter of the steps at anomalib's own batch of 32, which
     loses a tenth of AUPRO and more.
     """
     number = max(1, round(count / STEP_IMAGES))
-    bounds = [count * part // number for part in range(number + 1)]
+    bounds = [count * chunk // number for chunk in range(number + 1)]
     return [slice(start, end) for start, end in pairwise(bounds)]
 
 
 class OneCycle(OneCycleLR):
-    """torch's cycle, counted in batches, which also moves from part to part of a batch.
+    """torch's cycle, counted in batches, which also moves from chunk to chunk of a batch.
 
     Without this the first and the last steps of a short training of large batches would all have the cycle's lowest
     rates.

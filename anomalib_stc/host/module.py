@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from anomalib_stc.host.batch import with_reconstruction
 from anomalib_stc.host.calibration import HoldoutCalibration
 from anomalib_stc.host.export import ExactExport
-from anomalib_stc.host.length import OneCycle, parts, set_default_length
+from anomalib_stc.host.length import OneCycle, chunks, set_default_length
 from anomalib_stc.host.post_processor import NormalPostProcessor
 from anomalib_stc.host.pre_processor import ExactPreProcessor
-from anomalib_stc.host.trained import check_trained
+from anomalib_stc.host.trained import SCORED_BY, check_same_score, check_trained, scored_by
 from anomalib_stc.host.visualizer import ReconstructionVisualizer
 from anomalib_stc.parts.checks import check
 from anomalib_stc.parts.losses import Losses
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 else:
     _Host = object
 
+EVERYTHING: Final = slice(None)
 PREPARATION_IMAGES: Final = 48
 DISCRIMINATOR_RATIO: Final = 0.1  # of the discriminator's learning rate to the generator's: P-Net
 
@@ -46,8 +47,8 @@ class ReconstructionModule(ExactExport, _Host):
     calibration: HoldoutCalibration
     learning_rate: float
     train_images: int
-    _parts: Sequence[slice] = (slice(None),)  # of the batch, a step each
-    _part = slice(None)  # the one of this step
+    _chunks: Sequence[slice] = (EVERYTHING,)  # of the batch, a step each
+    _chunk = EVERYTHING  # the one of this step
 
     def set_up(self, learning_rate: float, train_images: int, holdout: float, false_alarm_rate: float) -> None:
         """Keep what training needs; arguments as every model's.
@@ -134,24 +135,25 @@ class ReconstructionModule(ExactExport, _Host):
         self.prepared.fill_(value=True)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Cut a large batch into parts, unless the user wants larger steps still and accumulates gradients."""
+        """Cut a large batch into chunks, unless the user wants larger steps still and accumulates gradients."""
         del batch_idx
-        count = len(batch.image)
-        self._parts = parts(count) if self.trainer.accumulate_grad_batches == 1 else [slice(count)]
+        self._chunks = chunks(len(batch.image)) if self.trainer.accumulate_grad_batches == 1 else [EVERYTHING]
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """Step once for every part of the batch; the trainer counts batches, the rate moves from part to part."""
+        """Step once for every chunk of the batch; the trainer counts batches, the rate moves from chunk to chunk."""
         cycle: Any = self.lr_schedulers()
-        for number, part in enumerate(self._parts):
-            self._part = part
-            if isinstance(cycle, OneCycle):  # a user's optimisers may have another schedule, or none
-                cycle.move(number / len(self._parts))
-            super().optimizer_step(*args, **kwargs)
+        try:
+            for number, self._chunk in enumerate(self._chunks):  # noqa: B020 # the closure reads it
+                if isinstance(cycle, OneCycle):  # a user's optimisers may have another schedule, or none
+                    cycle.move(number / len(self._chunks))
+                super().optimizer_step(*args, **kwargs)
+        finally:
+            self._chunk = EVERYTHING
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """Return the sum of all losses of a part of the batch, each logged by its name."""
+        """Return the sum of all losses of a chunk of the batch, each logged by its name."""
         del batch_idx
-        image = batch.image[self._part]
+        image = batch.image[self._chunk]
         terms = self.loss(image, self.model(image))
         self.log_dict({f"train_{name}": term for name, term in terms.items()}, batch_size=len(image))
         total = torch.stack(list(terms.values())).sum()
@@ -164,9 +166,20 @@ class ReconstructionModule(ExactExport, _Host):
             usage = memory.pop_usage()
             self.log_dict({f"memory_{name}_{key}": value for key, value in usage.items()}, sync_dist=True)
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the arguments that scales and thresholds depend on: `load_from_checkpoint` overwrites the host's."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint[SCORED_BY] = scored_by(self.hparams)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse arguments that would score by other rules than the checkpoint's scales and thresholds."""
+        super().on_load_checkpoint(checkpoint)
+        check_same_score(type(self), scored_by(self.hparams), checkpoint.get(SCORED_BY, {}))
+
     def on_validation_start(self) -> None:
-        """Refuse the untrained; in a fit the calibration has come before."""
-        check_trained(self.model, type(self).__name__)
+        """Refuse the untrained; in a fit the calibration has come before, and a check before it is of no scores."""
+        if not self.trainer.sanity_checking:
+            check_trained(self.model, type(self).__name__)
 
     def on_test_start(self) -> None:
         """Refuse the untrained."""

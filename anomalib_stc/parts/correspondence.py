@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from anomalib_stc.parts.rounding import root, unit
+from anomalib_stc.parts.rounding import EPSILON, root, unit
 
 
 def distance(texture: Tensor, features: Tensor) -> Tensor:
@@ -17,4 +17,4 @@ def angle(texture: Tensor, features: Tensor) -> Tensor:
 
 def value_loss(texture: Tensor, features: Tensor) -> Tensor:
     """Return the squared distance of read-out and features (B, D, h, w), relative to the features' own length."""
-    return (texture - features).square().mean() / features.square().mean()
+    return (texture - features).square().mean() / features.square().mean().clamp(min=EPSILON)

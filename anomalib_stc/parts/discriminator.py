@@ -27,7 +27,7 @@ class PatchDiscriminator(nn.Module):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the plan and the weights: what spectral normalisation makes of a layer cannot be pickled."""
-        return rebuilt, (self.plan, self.training, self.state_dict())
+        return rebuilt, (self.plan, self.training, next(self.parameters()).requires_grad, self.state_dict())
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the logits (B, 1, H / 2^n, W / 2^n) of images (B, 3, H, W) in [0, 1]."""
@@ -42,12 +42,12 @@ class PatchDiscriminator(nn.Module):
         return functional_call(self, weights, (image,))
 
 
-def rebuilt(plan: dict[str, Any], training: bool, state: dict[str, Tensor]) -> PatchDiscriminator:
+def rebuilt(plan: dict[str, Any], training: bool, learns: bool, state: dict[str, Tensor]) -> PatchDiscriminator:
     """Return a discriminator from what its pickle holds; the global random state is left as it was."""
     with torch.random.fork_rng(devices=[]):
-        discriminator = PatchDiscriminator(**plan)
+        discriminator = PatchDiscriminator(**plan).to(next(iter(state.values())))
     discriminator.load_state_dict(state)
-    return discriminator.to(next(iter(state.values())).device).train(training)
+    return discriminator.train(training).requires_grad_(learns)
 
 
 class Game(NamedTuple):

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from anomalib_stc.parts.discriminator import LEAST_SQUARES, Game, PatchDiscriminator, adversarial_losses
@@ -56,12 +57,14 @@ class Losses(nn.Module, ABC):
         }
         if self.discriminator is not None:
             terms |= adversarial_losses(self.discriminator, self.weights["adversarial"], *window, self.game)
-        return {name: finite(name, term) for name, term in terms.items()}
+        check_finite(terms)
+        return terms
 
 
-def finite(name: str, term: Tensor) -> Tensor:
-    """Return a term as it is, or raise a `ValueError` that names it if it is not finite."""
-    if not term.isfinite():
-        msg = f"Loss '{name}' is {term.item()}, expected a finite number: lower learning_rate, or look at the images."
-        raise ValueError(msg)
-    return term
+def check_finite(terms: Mapping[str, Tensor]) -> None:
+    """Raise a `ValueError` that names the first term that is not finite."""
+    if torch.stack(list(terms.values())).isfinite().all():  # one look at the device's numbers a step
+        return
+    name, term = next((name, term) for name, term in terms.items() if not term.isfinite())
+    msg = f"Loss '{name}' is {term.item()}, expected a finite number: lower learning_rate, or look at the images."
+    raise ValueError(msg)

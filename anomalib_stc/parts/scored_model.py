@@ -1,7 +1,7 @@
 """What the models' networks share: prepare, learn, infer, then score what does not fit."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import torch
@@ -42,7 +42,7 @@ class ScoredModel(nn.Module, ABC):
         """Infer what is normal of images (B, 3, H, W); it has a ``reconstruction``. There is no random number in it."""
 
     @abstractmethod
-    def residuals(self, image: Tensor, inferred: Any, names: Iterable[str]) -> dict[str, Tensor]:
+    def residuals(self, image: Tensor, inferred: Any, names: Collection[str]) -> dict[str, Tensor]:
         """Return the named terms of the score as maps (B, 1, h, w), not calibrated."""
 
     def forward(self, image: Tensor) -> Any:

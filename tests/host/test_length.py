@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch.utils.data import DataLoader
 
-from anomalib_stc.host.length import OneCycle, parts, set_default_length
+from anomalib_stc.host.length import OneCycle, chunks, set_default_length
 
 QUIET: dict[str, Any] = {
     "accelerator": "cpu",
@@ -110,10 +110,10 @@ def test_places_that_the_last_batch_leaves_empty_are_no_images() -> None:
     ("count", "sizes"),
     [(1, [1]), (8, [8]), (11, [11]), (12, [6, 6]), (22, [7, 7, 8]), (32, [8, 8, 8, 8]), (64, [8] * 8)],
 )
-def test_a_batch_is_cut_into_equal_parts_of_about_eight(count: int, sizes: list[int]) -> None:
-    cut = parts(count)
-    assert [len(range(count)[part]) for part in cut] == sizes
-    assert [number for part in cut for number in range(count)[part]] == list(range(count))
+def test_a_batch_is_cut_into_equal_chunks_of_about_eight(count: int, sizes: list[int]) -> None:
+    cut = chunks(count)
+    assert [len(range(count)[chunk]) for chunk in cut] == sizes
+    assert [number for chunk in cut for number in range(count)[chunk]] == list(range(count))
 
 
 def test_the_rate_moves_within_a_batch_and_returns_to_torchs_cycle() -> None:
@@ -134,3 +134,10 @@ def test_the_rate_moves_within_a_batch_and_returns_to_torchs_cycle() -> None:
     assert rates[: highest + 1] == sorted(rates[: highest + 1])
     assert rates[highest:] == sorted(rates[highest:], reverse=True)
     assert len(set(rates)) == len(rates)
+
+
+def test_a_sampler_that_draws_more_than_there_is_counts_what_it_draws() -> None:
+    model, run = Counter(40), Trainer(**QUIET)
+    data = torch.rand(5, 1)
+    run.fit(model, DataLoader(data, 4, sampler=torch.utils.data.RandomSampler(data, replacement=True, num_samples=20)))
+    assert model.images == 40

@@ -1,6 +1,6 @@
 """I3AD (Nakanishi et al., 2020), after its abstract: inpaint what looks anomalous, look again, by turns."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final, NamedTuple
 
 import torch
@@ -105,6 +105,7 @@ class I3adModel(ScoredModel):
 
     def learn(self, image: Tensor) -> Learnt:
         """Fill random masks of images (B, 3, H, W)."""
+        check_image(image)
         mask = self.training_masks(image)
         return self.learnt(image, mask, self.inpaint.fill(image, mask))
 
@@ -152,7 +153,7 @@ class I3adModel(ScoredModel):
             "colour": lambda: colour_error(image, seen) / (filled.doubt.exp() + FLOOR),
         }
 
-    def residuals(self, image: Tensor, inferred: Turns, names: Iterable[str]) -> dict[str, Tensor]:
+    def residuals(self, image: Tensor, inferred: Turns, names: Collection[str]) -> dict[str, Tensor]:
         """Return the named terms of the score as maps (B, 1, h, w), aggregated over the turns, not calibrated."""
         del image
         return {name: self.aggregate(inferred.turns, name) for name in names}

@@ -1,6 +1,6 @@
 """ProxyAno (Zhou et al., IEEE TMI 41(3), 2022), after its abstract: image to proxy through a memory, proxy to image."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import NamedTuple
 
 import torch
@@ -105,7 +105,7 @@ class ProxyAnoModel(ScoredModel):
         """Return the colours of a read-out at the image's size, to which the decoder adds the rest of the proxy."""
         return resize_maps(self.features.colour(texture), image.shape[-2:])
 
-    def residuals(self, image: Tensor, inferred: Bridge, names: Iterable[str]) -> dict[str, Tensor]:
+    def residuals(self, image: Tensor, inferred: Bridge, names: Collection[str]) -> dict[str, Tensor]:
         """Return the named terms of the score as maps (B, 1, h, w), not calibrated."""
         terms = {
             "pixel": lambda: (image - inferred.reconstruction.clamp(0, 1)).abs().mean(1, keepdim=True),

@@ -13,7 +13,7 @@ from anomalib_stc.models.stcm.semantic import PartSegmentation, UserSegmentation
 from anomalib_stc.models.stcm.structure import SoftCanny, StructureExtractor
 from anomalib_stc.models.stcm.torch_model import Attention, StcmModel
 from anomalib_stc.parts.branch import Branch, structure_encoder, texture_decoder
-from anomalib_stc.parts.checks import merged
+from anomalib_stc.parts.checks import check, merged
 from anomalib_stc.parts.features import TextureFeatures, texture_features
 from anomalib_stc.parts.memory import Memory
 from anomalib_stc.parts.score import AnomalyScore, ImageScore
@@ -23,6 +23,7 @@ SCORE_WEIGHTS: Final = {"pixel": 0.5, "correspondence": 4.0, "low_level": 0.25, 
 PARTS: Final = 256  # visual words rather than objects: fine enough that a part tells which texture belongs there
 KEY_CHANNELS: Final = 48  # of the queries; half the exported model's time goes to the two branches
 WIDTHS: Final = (32, 16)  # of the decoders at strides 8 and 4, for the same reason
+NO_STRUCTURE: Final = "0 without a semantic structure"
 
 
 class Stcm(ReconstructionModule, AnomalibModule):
@@ -87,6 +88,8 @@ class Stcm(ReconstructionModule, AnomalibModule):
         features = texture_features(backbone)
         structures = extractors(features, semantic, semantic_args)
         weights = merged("Score weights", score_weights, SCORE_WEIGHTS)
+        fits = weights["semantic"] == 0 or "semantic" in structures
+        check("Score weight 'semantic'", weights["semantic"], fits, NO_STRUCTURE)
         can = {name: weight for name, weight in weights.items() if name != "semantic" or name in structures}
         branches = {name: branch(extractor, features, memory_items) for name, extractor in structures.items()}
         attention = Attention(len(branches), KEY_CHANNELS) if len(branches) > 1 else None

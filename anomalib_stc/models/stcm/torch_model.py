@@ -1,6 +1,6 @@
 """STCM (Zhou et al., IEEE TNNLS 33(6), 2022), after its abstract and its predecessor P-Net."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import NamedTuple, cast
 
 import torch
@@ -139,7 +139,7 @@ class StcmModel(ScoredModel):
         attention = self.attention([branch.query for branch in branches])
         return mix(attention, textures), mix(resize_maps(attention, images[0].shape[-2:]), images)
 
-    def residuals(self, image: Tensor, inferred: StructureTexture, names: Iterable[str]) -> dict[str, Tensor]:
+    def residuals(self, image: Tensor, inferred: StructureTexture, names: Collection[str]) -> dict[str, Tensor]:
         """Return the named terms of the score as maps (B, 1, h, w), not calibrated."""
         reconstruction = inferred.reconstruction.clamp(0, 1)
         rebuilt = self.extract(reconstruction, [name for name in names if name in self.extractors])

@@ -95,6 +95,7 @@ def test_reconstruction_losses_name_every_term() -> None:
     [
         ({"score_weights": {"edges": 1.0}}, "Score weights has edges, expected some of pixel, correspondence"),
         ({"loss_weights": {"pixel": -1.0}}, "Loss weights are"),
+        ({"semantic": "none", "score_weights": {"semantic": 1.0}}, "Score weight 'semantic' came as 1.0, expected 0"),
         ({"memory_items": 0}, "Memory items came as 0"),
         ({"image_score": "median"}, "Image score is 'median', expected one of max, top, mean"),
         ({"semantic": "nothing.Here"}, "Semantic structure 'nothing.Here' cannot be loaded"),
