@@ -16,8 +16,8 @@ class AdaptiveMask(nn.Module):
         normal: Share of the cells of normal images that stays below the threshold, in (0, 1): the middle of what
             is usual, .95 to .98.
         dilation: Cells around a suspicious one that are hidden with it: the border of a defect is often weak.
-        area: Largest share of the image that is hidden, in (0, 1); above, the highest residuals decide;
-            training hides up to .6.
+        area: Largest share of the image that is hidden, in (0, 1); above, the highest residuals decide.
+            Training masks hide up to .6 of the image.
 
     Raises:
         ValueError: If one is out of range, or a single suspicious cell and its neighbours are more than that share.
