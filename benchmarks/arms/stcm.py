@@ -72,9 +72,8 @@ def semantic_only(**arguments: Any) -> Stcm:
     """
     model = Stcm(**arguments)
     extractors, branches = (named(parts) for parts in (model.model.extractors, model.model.branches))
-    check(
-        "Semantic structure", arguments.get("semantic"), len(extractors) > 1, "one, as parts, where there are no edges"
-    )
+    given = arguments.get("semantic")
+    check("Semantic structure", given, len(extractors) > 1, "one, as parts, where there are no edges")
     del extractors["low_level"], branches["low_level"]
     score = score_without("low_level", model.model.score)
     return rebuilt(model, extractors=extractors, branches=branches, attention=None, score=score)

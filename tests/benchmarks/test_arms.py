@@ -7,7 +7,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from anomalib_stc.models import I3ad, ProxyAno, Stcm
+from anomalib_stc.models import ProxyAno, Stcm
 from anomalib_stc.models.i3ad.torch_model import Turn
 from anomalib_stc.parts.memory import Memory
 from benchmarks import settings
@@ -136,9 +136,8 @@ def test_l1_is_the_difference_of_pixels() -> None:
         (lambda: i3ad.aggregation("last"), 4.0, 0.0),
         (lambda: i3ad.aggregation("mean"), 3.0, 0.5),
         (lambda: i3ad.aggregation("mean_first"), 5.0, 1.5),
-        (I3ad, 3.0, 1.0),
     ],
-    ids=["last", "mean", "mean_first", "mean_kept"],
+    ids=["last", "mean", "mean_first"],
 )
 def test_aggregation(make: Any, hidden: float, visible: float) -> None:
     """Residuals 2, 4 where the second turn hid; 1, 0 where it did not."""
