@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -78,3 +79,24 @@ def test_a_second_config_changes_what_it_names_and_nothing_else(name: str, chang
     assert parsed[1]["class_path"].endswith("ProxyAno")
     assert {key for key in before if before[key] != after[key]} == set(changed)
     assert {key: after[key] for key in changed} == changed
+
+
+WRONG = {
+    "--model.memory_items=0": "Memory items came as 0, expected 1 or more.",
+    "--model.score_weights.edges=1": "Score weights has edges, expected some of pixel, correspondence",
+    "--model.backbone=resnet0": "Backbone 'resnet0' cannot be built",
+    "--model.image_size=70": "Image size 70 came where one number or (height, width) is expected",
+}
+
+
+@pytest.mark.parametrize(("argument", "sentence"), WRONG.items())
+def test_a_wrong_argument_ends_in_its_sentence(argument: str, sentence: str) -> None:
+    """What a user reads last, by the entry point's name and by the class path."""
+    for model in ("stcm", "anomalib_stc.models.Stcm"):
+        with pytest.raises(ValueError, match=f"^{re.escape(sentence)}"):
+            AnomalibCLI(args=["train", f"--model={model}", argument, "--data", "MVTecAD"], run=False)
+
+
+def test_a_wrong_argument_of_the_hosts_model_is_the_hosts_own_error() -> None:
+    with pytest.raises(ValueError, match="Does not validate against any of the Union subtypes"):
+        AnomalibCLI(args=["train", "--model=Padim", "--model.backbone=resnet0", "--data", "MVTecAD"], run=False)

@@ -10,7 +10,7 @@ import pytest
 from jsonargparse import ArgumentParser, _typehints
 from throwaway import HOOK, ROOT
 
-from anomalib_stc.plugin import attach, name_resolver
+from anomalib_stc.plugin import attach, name_resolver, wrong_arguments
 from anomalib_stc.plugin.first_use import on_first_use
 
 
@@ -201,7 +201,14 @@ def test_a_jsonargparse_without_the_resolver_gives_a_warning(monkeypatch: pytest
         name_resolver.resolve_names(Net, {}.get)
 
 
+def test_a_jsonargparse_without_the_list_gives_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(_typehints, "raise_union_unexpected_value")
+    with pytest.warns(UserWarning, match="look under 'Errors'"):
+        wrong_arguments.raise_own_sentences()
+
+
 def test_attach_joins_the_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_typehints, "raise_union_unexpected_value", _typehints.raise_union_unexpected_value)
     monkeypatch.setattr(_typehints, "resolve_class_path_by_name", _typehints.resolve_class_path_by_name)
     monkeypatch.setattr("anomalib_stc.plugin.registry.entry_points", lambda group: [])
     models = ModuleType("host.models")
