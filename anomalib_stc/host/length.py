@@ -1,14 +1,13 @@
 """How long to train where the trainer was not told, how many images a step looks at, and at which rate."""
 
-import logging
 import math
 from itertools import pairwise
 from typing import Any
 
 from lightning.pytorch import Trainer
+from lightning.pytorch.utilities import rank_zero_info
 from torch.optim.lr_scheduler import OneCycleLR
 
-logger = logging.getLogger(__name__)
 STEP_IMAGES = 8  # more images a step would leave fewer steps of a short training
 LIGHTNING_FALLBACK_EPOCHS = 1000  # what Lightning takes where nobody gave a length
 
@@ -37,7 +36,7 @@ def set_default_length(trainer: Trainer, images: int) -> None:
     trainer.fit_loop.max_epochs = epochs
     if trainer.check_val_every_n_epoch == 1:
         trainer.check_val_every_n_epoch = epochs
-    logger.info("No length was given: training %d epochs; set trainer.max_epochs to change it.", epochs)
+    rank_zero_info(f"No length was given: training {epochs} epochs; set trainer.max_epochs to change it.")
 
 
 def chunks(count: int) -> list[slice]:

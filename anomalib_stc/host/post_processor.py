@@ -82,7 +82,7 @@ class NormalPostProcessor(PostProcessor):
         del trainer, pl_module
         if self._fitted_on and torch.isnan(self._image_threshold):
             rank_zero_info(
-                f"No anomalies to validate on: images are called anomalous above a score of "
+                f"No anomalies to validate on: images are called anomalous above an unscaled score of "
                 f"{self.normal_image_threshold:.4g}, {self._fitted_on}."
             )
 
