@@ -22,7 +22,7 @@ from anomalib_stc.host.visualizer import ReconstructionVisualizer
 from anomalib_stc.parts.checks import check
 from anomalib_stc.parts.losses import Losses
 from anomalib_stc.parts.scored_model import ScoredModel
-from anomalib_stc.parts.sizes import STRIDE
+from anomalib_stc.parts.sizes import IMAGE_SIZE, STRIDE
 
 if TYPE_CHECKING:
     from anomalib.models import AnomalibModule as _Host
@@ -85,7 +85,7 @@ class ReconstructionModule(ExactExport, _Host):
     @staticmethod
     def configure_pre_processor(image_size: int | tuple[int, int] | None = None) -> ExactPreProcessor:
         """Return the one resize of training, test and export."""
-        return ExactPreProcessor(image_size or 256, stride=STRIDE)
+        return ExactPreProcessor(image_size or IMAGE_SIZE, stride=STRIDE)
 
     @staticmethod
     def configure_post_processor() -> PostProcessor:

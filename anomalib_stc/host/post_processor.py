@@ -36,7 +36,7 @@ class NormalPostProcessor(PostProcessor):
         self.register_buffer("normal_pixel_threshold", torch.tensor(torch.nan))
         self._fitted_on = ""
 
-    def fit_normals(self, scores: Tensor, maps: Tensor | Iterable[Tensor], quantile: float = 0.99) -> None:
+    def fit_normals(self, scores: Tensor, maps: Tensor | Iterable[Tensor], quantile: float) -> None:
         """Set the thresholds of a model that sees no anomaly, from held-out normal images.
 
         The image threshold is the quantile of the scores. The pixel threshold is the same quantile of the *highest

@@ -6,7 +6,7 @@ from typing import Any
 from anomalib.pre_processing import PreProcessor
 
 from anomalib_stc.host.resize import ExactResize
-from anomalib_stc.parts.sizes import height_and_width
+from anomalib_stc.parts.sizes import IMAGE_SIZE, height_and_width
 
 
 class ExactPreProcessor(PreProcessor):
@@ -26,7 +26,7 @@ class ExactPreProcessor(PreProcessor):
         ValueError: If a side is not a positive multiple of the stride.
     """
 
-    def __init__(self, image_size: int | Sequence[int] = 256, stride: int = 1) -> None:
+    def __init__(self, image_size: int | Sequence[int] = IMAGE_SIZE, stride: int = 1) -> None:
         super().__init__()
         self.stride = stride
         self._set_size(height_and_width(image_size, stride))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 
-def upper_quantile(values: Tensor, quantile: float = 0.99) -> Tensor:
+def upper_quantile(values: Tensor, quantile: float) -> Tensor:
     """Estimate the value () that this share of future values stays below.
 
     With at least 1 / (1 - quantile) values it is the empirical quantile, interpolated linearly. With fewer, that

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor
 from torch.nn import functional as F
 
+IMAGE_SIZE = 256  # pixels of a side that the models work at unless told otherwise
 STRIDE = 16  # pixels of the side of the coarsest cell of every model
 LEAST = 64
 

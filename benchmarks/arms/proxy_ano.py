@@ -16,18 +16,18 @@ def no_memory(**arguments: Any) -> ProxyAno:
     return rebuilt(model, extraction=Branch(known.encoder, NoMemory(channels, channels), known.decoder))
 
 
-def proxy(kind: str, superpixels: int = 300, **arguments: Any) -> ProxyAno:
+def proxy(kind: str, **arguments: Any) -> ProxyAno:
     """Return a model that learns another kind of proxy.
 
     Args:
         kind: One of `SIMPLE`.
-        superpixels: Number of superpixels that sets the scale.
         **arguments: Of `ProxyAno`.
 
     Raises:
         ValueError: If there is no such proxy.
     """
-    return rebuilt(ProxyAno(superpixels=superpixels, **arguments), proxy=make_proxy(kind, superpixels))
+    model = ProxyAno(**arguments)
+    return rebuilt(model, proxy=make_proxy(kind, model.model.proxy.cells))
 
 
 def rebuilt(model: ProxyAno, **parts: Any) -> ProxyAno:

@@ -91,7 +91,7 @@ def test_quantile_of_many_is_the_empirical_one() -> None:
 def test_quantile_of_few_adds_the_normal_margin() -> None:
     values = torch.tensor([0.0, 1.0, 2.0])
     assert upper_quantile(values, 0.99).item() == pytest.approx(1 + 2.3263479 * math.sqrt(4 / 3), rel=1e-6)
-    assert upper_quantile(torch.tensor([3.0])).item() == 3.0
+    assert upper_quantile(torch.tensor([3.0]), 0.99).item() == 3.0
 
 
 @pytest.mark.parametrize("count", [3, 6, 30])
@@ -117,7 +117,7 @@ def test_unusable_scores_are_refused(scores: torch.Tensor, quantile: float, mess
 
 def test_missing_maps_are_refused() -> None:
     with pytest.raises(ValueError, match="0 values came"):
-        NormalPostProcessor().fit_normals(NORMAL_SCORES, [])
+        NormalPostProcessor().fit_normals(NORMAL_SCORES, [], 0.99)
 
 
 def test_no_validation_uses_the_normal_thresholds() -> None:
@@ -132,7 +132,7 @@ def test_no_validation_uses_the_normal_thresholds() -> None:
 
 def test_maps_may_come_in_batches() -> None:
     processor = NormalPostProcessor()
-    processor.fit_normals(NORMAL_SCORES, (batch[:, None] for batch in normal_maps().split(4)))
+    processor.fit_normals(NORMAL_SCORES, (batch[:, None] for batch in normal_maps().split(4)), 0.99)
     assert processor.state_dict().keys() == fitted().state_dict().keys()
     for name, value in fitted().state_dict().items():
         torch.testing.assert_close(processor.state_dict()[name], value, equal_nan=True)
@@ -144,7 +144,7 @@ def test_validation_without_anomalies_changes_nothing(labels, validate_first: bo
     processor = NormalPostProcessor()
     if validate_first:
         validate(processor, [5.0, 6.0, 7.0], labels)
-    processor.fit_normals(NORMAL_SCORES, normal_maps())
+    processor.fit_normals(NORMAL_SCORES, normal_maps(), 0.99)
     if not validate_first:
         validate(processor, [5.0, 6.0, 7.0], labels)
     for name, value in fitted().state_dict().items():
@@ -157,7 +157,7 @@ def test_validation_with_anomalies_keeps_anomalibs_thresholds(validate_first: bo
     processor, theirs = NormalPostProcessor(), PostProcessor()
     if validate_first:
         validate(processor, [1.0, 2.0, 3.0, 4.0], [0, 0, 1, 1])
-    processor.fit_normals(NORMAL_SCORES, normal_maps())
+    processor.fit_normals(NORMAL_SCORES, normal_maps(), 0.99)
     if not validate_first:
         validate(processor, [1.0, 2.0, 3.0, 4.0], [0, 0, 1, 1])
     validate(theirs, [1.0, 2.0, 3.0, 4.0], [0, 0, 1, 1])
@@ -183,7 +183,7 @@ def test_a_later_folder_of_normals_replaces_old_anomalies() -> None:
     processor = NormalPostProcessor()
     validate(processor, [1.0, 2.0, 30.0, 40.0], [0, 0, 1, 1])
     validate(processor, [1.0, 2.0], [0, 0])
-    processor.fit_normals(NORMAL_SCORES, normal_maps())
+    processor.fit_normals(NORMAL_SCORES, normal_maps(), 0.99)
     assert processor.image_threshold == fitted().image_threshold
     assert processor.image_max == fitted().image_max
 
@@ -204,7 +204,7 @@ class FittedModel(TinyModel):
     def on_train_epoch_start(self) -> None:
         images = torch.cat([as_input(noise((SIDE, SIDE), seed)) for seed in range(6)])
         predictions = self.model(images)
-        self.post_processor.fit_normals(predictions.pred_score, predictions.anomaly_map)
+        self.post_processor.fit_normals(predictions.pred_score, predictions.anomaly_map, 0.99)
 
 
 @pytest.fixture

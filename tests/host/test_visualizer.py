@@ -175,7 +175,7 @@ def data(root: Path, **arguments: Any):
 @pytest.mark.parametrize("masks", [True, False])
 def test_a_test_run_saves_pictures_and_metrics(data_root: Path, masks: bool) -> None:
     model = GreenModel()
-    model.post_processor.fit_normals(torch.tensor([0.4, 0.5]), torch.rand(2, SIDE, SIDE) / 2)
+    model.post_processor.fit_normals(torch.tensor([0.4, 0.5]), torch.rand(2, SIDE, SIDE) / 2, 0.99)
     engine = Engine(default_root_dir=data_root / "out", logger=False)
     results = engine.test(model, datamodule=data(data_root, **({"mask_dir": "bad_masks"} if masks else {})))
     assert results[0]["image_AUROC"] == 1

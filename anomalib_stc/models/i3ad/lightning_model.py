@@ -15,10 +15,11 @@ from anomalib_stc.models.i3ad.loss import I3adLoss
 from anomalib_stc.models.i3ad.torch_model import I3adModel, Turns
 from anomalib_stc.models.i3ad.training_masks import TrainingMasks
 from anomalib_stc.models.i3ad.turns import turn_pictures
+from anomalib_stc.parts.backbone import OFFLINE_BACKBONE
 from anomalib_stc.parts.checks import check, merged
 from anomalib_stc.parts.features import COLOUR, texture_features
 from anomalib_stc.parts.score import AnomalyScore, ImageScore
-from anomalib_stc.parts.sizes import height_and_width
+from anomalib_stc.parts.sizes import IMAGE_SIZE, height_and_width
 
 LOSS_WEIGHTS: Final = {
     "masked": 1.0,
@@ -70,8 +71,8 @@ class I3ad(ReconstructionModule, AnomalibModule):
 
     def __init__(
         self,
-        image_size: int | tuple[int, int] = 256,
-        backbone: str = "tf_efficientnet_lite0",
+        image_size: int | tuple[int, int] = IMAGE_SIZE,
+        backbone: str = OFFLINE_BACKBONE,
         codebook_items: int = 200,
         cell: int = 32,
         iterations: int = 1,

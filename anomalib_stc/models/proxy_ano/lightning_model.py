@@ -13,12 +13,14 @@ from anomalib_stc.models.proxy_ano.proxy import SuperpixelImage
 from anomalib_stc.models.proxy_ano.pseudo_anomaly import PatchPaste
 from anomalib_stc.models.proxy_ano.reconstruction import ImageReconstruction
 from anomalib_stc.models.proxy_ano.torch_model import Bridge, ProxyAnoModel
+from anomalib_stc.parts.backbone import OFFLINE_BACKBONE
 from anomalib_stc.parts.blocks import quiet
 from anomalib_stc.parts.branch import Branch, texture_decoder
 from anomalib_stc.parts.checks import merged
 from anomalib_stc.parts.features import COLOUR, texture_features
 from anomalib_stc.parts.memory import Memory
 from anomalib_stc.parts.score import AnomalyScore, ImageScore
+from anomalib_stc.parts.sizes import IMAGE_SIZE
 
 LOSS_WEIGHTS: Final = {"proxy": 1.0, "value": 1.0, "pixel": 1.0, "adversarial": 0.1}
 SCORE_WEIGHTS: Final = {"pixel": 0.5, "correspondence": 4.0, "proxy": 0.0}
@@ -65,8 +67,8 @@ class ProxyAno(ReconstructionModule, AnomalibModule):
 
     def __init__(
         self,
-        image_size: int | tuple[int, int] = 256,
-        backbone: str = "tf_efficientnet_lite0",
+        image_size: int | tuple[int, int] = IMAGE_SIZE,
+        backbone: str = OFFLINE_BACKBONE,
         superpixels: int = 300,
         superpixel_folder: str | None = None,
         memory_items: int = 200,

@@ -26,7 +26,7 @@ class PatchPaste:
         ValueError: If an argument is out of range.
     """
 
-    def __init__(self, probability: float = 0.5, size: tuple[float, float] = (0.05, 0.25)) -> None:
+    def __init__(self, probability: float, size: tuple[float, float] = (0.05, 0.25)) -> None:
         check("Share of pseudo anomalies", probability, 0 <= probability <= 1, "0 to 1")
         wanted = "least and largest share of the side, as (0.05, 0.25)"
         check("Size of pseudo anomalies", size, len(size) == 2 and 0 < size[0] <= size[1] < 1, wanted)

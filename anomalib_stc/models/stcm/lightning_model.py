@@ -12,11 +12,13 @@ from anomalib_stc.models.stcm.loss import StcmLoss
 from anomalib_stc.models.stcm.semantic import PartSegmentation, UserSegmentation
 from anomalib_stc.models.stcm.structure import SoftCanny, StructureExtractor
 from anomalib_stc.models.stcm.torch_model import Attention, StcmModel
+from anomalib_stc.parts.backbone import OFFLINE_BACKBONE
 from anomalib_stc.parts.branch import Branch, structure_encoder, texture_decoder
 from anomalib_stc.parts.checks import check, merged
 from anomalib_stc.parts.features import TextureFeatures, texture_features
 from anomalib_stc.parts.memory import Memory
 from anomalib_stc.parts.score import AnomalyScore, ImageScore
+from anomalib_stc.parts.sizes import IMAGE_SIZE
 
 LOSS_WEIGHTS: Final = {"pixel": 1.0, "branch": 1.0, "value": 1.0, "structure": 0.5, "adversarial": 0.1}
 SCORE_WEIGHTS: Final = {"pixel": 0.5, "correspondence": 4.0, "low_level": 0.25, "semantic": 0.0}
@@ -66,8 +68,8 @@ class Stcm(ReconstructionModule, AnomalibModule):
 
     def __init__(
         self,
-        image_size: int | tuple[int, int] = 256,
-        backbone: str = "tf_efficientnet_lite0",
+        image_size: int | tuple[int, int] = IMAGE_SIZE,
+        backbone: str = OFFLINE_BACKBONE,
         semantic: str = "parts",
         semantic_args: dict[str, Any] | None = None,
         memory_items: int = 200,

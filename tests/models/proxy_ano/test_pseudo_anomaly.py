@@ -91,7 +91,7 @@ def test_the_same_seed_pastes_the_same() -> None:
     results = []
     for _ in range(2):
         torch.manual_seed(3)
-        results.append(PatchPaste()(black(8), ramp(8)).proxy)
+        results.append(PatchPaste(0.5)(black(8), ramp(8)).proxy)
     assert torch.equal(*results)
 
 
@@ -105,4 +105,4 @@ def test_the_same_seed_pastes_the_same() -> None:
 )
 def test_a_wrong_argument_is_one_sentence(arguments: dict, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
-        PatchPaste(**arguments)
+        PatchPaste(**{"probability": 0.5, **arguments})
