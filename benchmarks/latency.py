@@ -54,31 +54,16 @@ def padim(side: int) -> Padim:
     return model
 
 
-def i3ad(side: int, iterations: int) -> I3ad:
-    """Return I3AD with masks as large as they may be, which cost the same as small ones."""
-    model = I3ad(image_size=side, iterations=iterations)
-    set_scales(model.model.suspicion)
-    set_scales(model.model.score)
-    return model
+def ours(side: int, model: Callable[..., AnomalibModule], **arguments: Any) -> AnomalibModule:
+    """Return one of our models with every scale one: without them nothing is exported.
 
-
-def stcm(side: int) -> Stcm:
-    """Return STCM with scales of one: without them nothing is exported."""
-    model = Stcm(image_size=side)
-    set_scales(model.model.score)
-    return model
-
-
-def proxy_ano(side: int) -> ProxyAno:
-    """Return ProxyAno with scales of one."""
-    model = ProxyAno(image_size=side)
-    set_scales(model.model.score)
-    return model
-
-
-def set_scales(score: AnomalyScore) -> None:
-    """Give every term of a score the scale one."""
-    score.calibrate(dict.fromkeys(score.terms, torch.tensor(1.0)))
+    I3AD's masks are then as large as they may be, which cost the same as small ones.
+    """
+    built = model(image_size=side, **arguments)
+    for score in built.modules():
+        if isinstance(score, AnomalyScore):
+            score.calibrate(dict.fromkeys(score.terms, torch.tensor(1.0)))
+    return built
 
 
 def patchcore(side: int) -> Patchcore:
@@ -91,9 +76,9 @@ def patchcore(side: int) -> Patchcore:
 
 
 BUILD: Final[dict[str, Callable[[int], AnomalibModule]]] = {
-    "stcm": stcm,
-    "proxy_ano": proxy_ano,
-    **{f"i3ad_{turns}": partial(i3ad, iterations=turns) for turns in (0, 1, 2, 4, 8)},
+    "stcm": partial(ours, model=Stcm),
+    "proxy_ano": partial(ours, model=ProxyAno),
+    **{f"i3ad_{turns}": partial(ours, model=I3ad, iterations=turns) for turns in (0, 1, 2, 4, 8)},
     "padim": padim,
     "patchcore": patchcore,
 }

@@ -29,7 +29,7 @@ class ExactExport(_Host):
         Raises:
             ValueError: If the model is not trained.
         """
-        check_trained(self.model, type(self).__name__)
+        check_trained(self)
         return super().to_torch(export_root, *args, **kwargs)
 
     def to_onnx(self, export_root: Path | str, *args: Any, **kwargs: Any) -> Path:  # type: ignore[override]
@@ -38,5 +38,5 @@ class ExactExport(_Host):
         Raises:
             ValueError: If the model is not trained.
         """
-        check_trained(self.model, type(self).__name__)
+        check_trained(self)
         return super().to_onnx(export_root, *args, **{"opset_version": OPSET, **kwargs})

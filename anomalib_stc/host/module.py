@@ -1,7 +1,7 @@
 """What all models of this package share as models of anomalib: steps, optimiser, before and after training."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import torch
 from anomalib import LearningType
@@ -24,17 +24,12 @@ from anomalib_stc.parts.losses import Losses
 from anomalib_stc.parts.scored_model import ScoredModel
 from anomalib_stc.parts.sizes import IMAGE_SIZE, STRIDE
 
-if TYPE_CHECKING:
-    from anomalib.models import AnomalibModule as _Host
-else:
-    _Host = object
-
 EVERYTHING: Final = slice(None)
 PREPARATION_IMAGES: Final = 48
 DISCRIMINATOR_RATIO: Final = 0.1  # of the discriminator's learning rate to the generator's: P-Net
 
 
-class ReconstructionModule(ExactExport, _Host):
+class ReconstructionModule(ExactExport):
     """What is common to models that rebuild the image and score what does not fit.
 
     anomalib finds direct subclasses of its module only, so this is none: a model inherits from this, then from that.
@@ -179,15 +174,15 @@ class ReconstructionModule(ExactExport, _Host):
     def on_validation_start(self) -> None:
         """Refuse the untrained; in a fit the calibration has come before, and a check before it is of no scores."""
         if not self.trainer.sanity_checking:
-            check_trained(self.model, type(self).__name__)
+            check_trained(self)
 
     def on_test_start(self) -> None:
         """Refuse the untrained."""
-        check_trained(self.model, type(self).__name__)
+        check_trained(self)
 
     def on_predict_start(self) -> None:
         """Refuse the untrained."""
-        check_trained(self.model, type(self).__name__)
+        check_trained(self)
 
     def validation_step(self, batch: Batch, *args: Any, **kwargs: Any) -> STEP_OUTPUT:
         """Return the batch with its scores and maps, from which anomalib takes thresholds."""

@@ -4,20 +4,19 @@ import inspect
 from collections.abc import Mapping
 from typing import Any, Final
 
-from anomalib_stc.parts.scored_model import ScoredModel
-
 SCORED_BY: Final = "scored_by"  # where a checkpoint holds them
 ARGUMENTS: Final = ("score_weights", "image_score", "smoothing", "superpixels", "cell", "iterations")
 
 
-def check_trained(model: ScoredModel, name: str) -> None:
-    """Raise a `ValueError` unless a model has a scale for every term of its score."""
-    if model.score.calibrated:
+def check_trained(module: Any) -> None:
+    """Raise a `ValueError` unless the `ScoredModel` of a Lightning module has a scale for every term of its score."""
+    score = module.model.score
+    if score.calibrated:
         return
-    missing = [term for term in model.score.weights if not model.score.scale(term).isfinite()]
+    missing = [term for term in score.weights if not score.scale(term).isfinite()]
     msg = (
-        f"{name} is not trained: its score has no scale for {', '.join(missing)}. Train it first, or give the "
-        "checkpoint of a training that ended (--ckpt_path, or load_from_checkpoint)."
+        f"{type(module).__name__} is not trained: its score has no scale for {', '.join(missing)}. Train it first, "
+        "or give the checkpoint of a training that ended (--ckpt_path, or load_from_checkpoint)."
     )
     raise ValueError(msg)
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from anomalib_stc.models import I3ad
 from anomalib_stc.models.i3ad.inpainting import Filled
-from anomalib_stc.models.i3ad.torch_model import SUSPICION, I3adModel, Learnt, Residuals, Turn
+from anomalib_stc.models.i3ad.torch_model import SUSPICION, I3adModel, Learnt, Turn
 from anomalib_stc.parts.checks import check_known
 
 
@@ -29,10 +29,10 @@ class Autoencoder(I3adModel):
 class WithL1(I3adModel):
     """Knows one more residual, the ``l1`` difference of the pixels."""
 
-    def terms(self, image: Tensor, features: Tensor, mask: Tensor, filled: Filled, seen: Tensor) -> Residuals:
-        """Return every residual (B, 1, h, w) of a turn by its name, to be computed; ``seen`` is what it shows."""
+    def terms(self, image: Tensor, features: Tensor, mask: Tensor, filled: Filled, seen: Tensor) -> dict[str, Tensor]:
+        """Return every residual (B, 1, h, w) of a turn by its name; ``seen`` is what it shows."""
         known = super().terms(image, features, mask, filled, seen)
-        return {**known, "l1": lambda: (image - seen).abs().mean(1, keepdim=True)}
+        return {**known, "l1": (image - seen).abs().mean(1, keepdim=True)}
 
 
 class Last(I3adModel):

@@ -8,7 +8,6 @@ import torch
 from omegaconf import OmegaConf
 
 from anomalib_stc.models import ProxyAno, Stcm
-from anomalib_stc.models.i3ad.torch_model import Turn
 from anomalib_stc.parts.memory import Memory
 from benchmarks import settings
 from benchmarks.arms import ARMS, arm, i3ad, proxy_ano, stcm
@@ -16,6 +15,7 @@ from benchmarks.arms.proxies import SIMPLE
 from benchmarks.one import build
 from benchmarks.weights import lite0_backbone
 from tests.models.contract import SIDE, images, untrained
+from tests.models.i3ad.test_model import two_turns
 
 CASES: dict[str, list[dict[str, Any]]] = {
     "arms.proxy_ano.proxy": [{"kind": kind} for kind in SIMPLE],
@@ -140,12 +140,5 @@ def test_l1_is_the_difference_of_pixels() -> None:
     ids=["last", "mean", "mean_first"],
 )
 def test_aggregation(make: Any, hidden: float, visible: float) -> None:
-    """Residuals 2, 4 where the second turn hid; 1, 0 where it did not."""
-    mask = torch.zeros(1, 1, 16, 16)
-    mask[..., :8] = 1
-    residuals = torch.tensor([[2.0, 1.0], [4.0, 0.0]]).reshape(2, 1, 1, 1, 2).expand(-1, -1, -1, 2, -1)
-    turns = [
-        Turn(shown, mask, {"feature": r}) for shown, r in zip((torch.ones_like(mask), mask), residuals, strict=True)
-    ]
-    result = make().model.aggregate(turns, "feature")
+    result = make().model.aggregate(two_turns(), "feature")
     assert torch.equal(result, torch.tensor([hidden, visible]).expand(1, 1, 2, 2))

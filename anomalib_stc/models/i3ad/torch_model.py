@@ -1,6 +1,6 @@
 """I3AD (Nakanishi et al., 2020), after its abstract: inpaint what looks anomalous, look again, by turns."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from typing import Final, NamedTuple
 
 import torch
@@ -21,8 +21,6 @@ from anomalib_stc.parts.window import Window, random_window
 FLOOR: Final = 0.02  # added to expected errors of colours in [0, 1]: what is black has none
 GRID_MASKS: Final = 3  # of the first turn, as RIAD
 SUSPICION: Final = {"similarity": 1.0, "feature": 1.0}  # what makes a mask: pixels and features
-
-Residuals = dict[str, Callable[[], Tensor]]
 
 
 class Turn(NamedTuple):
@@ -142,15 +140,14 @@ class I3adModel(ScoredModel):
     def turn(self, image: Tensor, features: Tensor, mask: Tensor, filled: Filled) -> Turn:
         """Lay what was filled over the image, and compare; what is not hidden is that of the input."""
         shown = composite(image, mask, filled.image)
-        terms = self.terms(image, features, mask, filled, shown.clamp(0, 1))
-        return Turn(mask, shown, {name: term() for name, term in terms.items()})
+        return Turn(mask, shown, self.terms(image, features, mask, filled, shown.clamp(0, 1)))
 
-    def terms(self, image: Tensor, features: Tensor, mask: Tensor, filled: Filled, seen: Tensor) -> Residuals:
-        """Return every residual (B, 1, h, w) of a turn by its name, to be computed; ``seen`` is what it shows."""
+    def terms(self, image: Tensor, features: Tensor, mask: Tensor, filled: Filled, seen: Tensor) -> dict[str, Tensor]:
+        """Return every residual (B, 1, h, w) of a turn by its name; ``seen`` is what it shows."""
         return {
-            "similarity": lambda: dissimilarity(image, seen),
-            "feature": lambda: self.codebook(filled.guess, features) * mask[..., ::GRID_STRIDE, ::GRID_STRIDE],
-            "colour": lambda: colour_error(image, seen) / (filled.doubt.exp() + FLOOR),
+            "similarity": dissimilarity(image, seen),
+            "feature": self.codebook(filled.guess, features) * mask[..., ::GRID_STRIDE, ::GRID_STRIDE],
+            "colour": colour_error(image, seen) / (filled.doubt.exp() + FLOOR),
         }
 
     def residuals(self, image: Tensor, inferred: Turns, names: Collection[str]) -> dict[str, Tensor]:

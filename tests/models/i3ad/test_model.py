@@ -30,16 +30,14 @@ SWITCHES: dict[str, dict[str, Any]] = {
 
 
 def build(**arguments: Any) -> I3ad:
-    model = I3ad(**{**SMALL, **arguments})
-    model.log = model.log_dict = lambda *args, **kwargs: None
-    return model
+    return I3ad(**{**SMALL, **arguments})
 
 
 class TestContract(ModelContract):
     @staticmethod
     def build(**arguments: Any) -> I3ad:
         """With turns enough that one goes on from another's mask, in the export too."""
-        return I3ad(**{**SMALL, "iterations": 2, **arguments})
+        return build(**{"iterations": 2, **arguments})
 
 
 @pytest.mark.parametrize("arguments", SWITCHES.values(), ids=SWITCHES.keys())
@@ -117,15 +115,17 @@ def test_the_residual_of_one_turn_masks_the_next() -> None:
         assert hidden.mean() <= 0.5
 
 
-def test_a_place_that_a_turn_did_not_hide_keeps_its_residual() -> None:
+def two_turns() -> list[Turn]:
     """Residuals 2, 4 where the second turn hid; 1, 0 where it did not."""
     mask = torch.zeros(1, 1, 16, 16)
     mask[..., :8] = 1
     residuals = torch.tensor([[2.0, 1.0], [4.0, 0.0]]).reshape(2, 1, 1, 1, 2).expand(-1, -1, -1, 2, -1)
-    turns = [
-        Turn(shown, mask, {"feature": r}) for shown, r in zip((torch.ones_like(mask), mask), residuals, strict=True)
-    ]
-    result = build().model.aggregate(turns, "feature")
+    masks = torch.ones_like(mask), mask
+    return [Turn(shown, mask, {"feature": r}) for shown, r in zip(masks, residuals, strict=True)]
+
+
+def test_a_place_that_a_turn_did_not_hide_keeps_its_residual() -> None:
+    result = build().model.aggregate(two_turns(), "feature")
     assert torch.equal(result, torch.tensor([3.0, 1.0]).expand(1, 1, 2, 2))
 
 
