@@ -20,7 +20,7 @@ class StandIn(GreyModel):
 
     def __init__(self, image_size: int, evaluator: Evaluator) -> None:
         super().__init__()
-        self.pre_processor = ExactPreProcessor(image_size, stride=16)
+        self.pre_processor = ExactPreProcessor(image_size)
         self.post_processor = NormalPostProcessor()
         self.evaluator = evaluator
 

@@ -52,10 +52,35 @@ class NormalPostProcessor(PostProcessor):
         Raises:
             ValueError: If there are no scores or no maps, a value is not finite, or the quantile is not in (0, 1).
         """
-        floors, peaks = _extremes([maps] if isinstance(maps, Tensor) else maps)
+        floors, peaks = extremes([maps] if isinstance(maps, Tensor) else maps)
+        self.fit_extremes(scores, floors, peaks, quantile)
+
+    def fit_extremes(self, scores: Tensor, floors: Tensor, peaks: Tensor, quantile: float) -> None:
+        """Set the same thresholds from scores (n,) and from the lowest and the highest pixel (n,) of every map.
+
+        Raises:
+            ValueError: As `fit_normals`.
+        """
         self._set_normal("image", upper_quantile(scores, quantile), scores.min(), scores.max())
         self._set_normal("pixel", upper_quantile(peaks, quantile), floors.min(), peaks.max())
         self._fitted_on = f"the {quantile:g} quantile of {len(scores)} held-out normal images"
+
+    def forget_validation(self) -> None:
+        """Let the normal thresholds be in force again: those of a validation belong to the weights it has seen."""
+        for level in ("image", "pixel"):
+            getattr(self, f"_{level}_threshold").fill_(torch.nan)
+
+    def load_checkpoint_config(self, config: dict[str, Any]) -> None:
+        """Restore what ``checkpoint_config`` returned, but for what this post-processor was given of its own.
+
+        A sensitivity is a matter of use, not of training: who gives one with a checkpoint wants it to hold.
+        """
+        usual = type(self)().checkpoint_config()
+        given = {key: value for key, value in self.checkpoint_config().items() if value != usual[key]}
+        super().load_checkpoint_config({**config, **given})
+        for key, value in given.items():
+            if config.get(key, value) != value:
+                rank_zero_info(f"{key} is {value} as given, not {config[key]} as in the checkpoint.")
 
     def _set_normal(self, level: str, threshold: Tensor, lowest: Tensor, highest: Tensor) -> None:
         """Keep a normal threshold, and the range of normal values unless validation anomalies gave a range."""
@@ -96,6 +121,30 @@ class NormalPostProcessor(PostProcessor):
         """Map value () above which a pixel is anomalous: from validation masks, else from normals."""
         return _first_known(self._pixel_threshold, self.normal_pixel_threshold, super().pixel_threshold, self.pixel_max)
 
+    @property
+    def normalized_image_threshold(self) -> Tensor:
+        """Score () above which an image is anomalous, by the sensitivity."""
+        host = super().normalized_image_threshold
+        return self._by_sensitivity(host, self.image_threshold, self.image_min, self.image_max)
+
+    @property
+    def normalized_pixel_threshold(self) -> Tensor:
+        """Map value () above which a pixel is anomalous, by the sensitivity."""
+        host = super().normalized_pixel_threshold
+        return self._by_sensitivity(host, self.pixel_threshold, self.pixel_min, self.pixel_max)
+
+    def _by_sensitivity(self, host: Tensor, threshold: Tensor, lowest: Tensor, highest: Tensor) -> Tensor:
+        """Return where anomalib's own min-max scale would have this threshold, on the scale that scores are on.
+
+        So a sensitivity calls the same images anomalous as it does with anomalib's post-processor, as far as that one
+        tells scores apart.
+        """
+        host = host.to(threshold.device)
+        if self.enable_normalization:
+            return squashed(2 * host - 1)
+        moved = threshold + (host - 0.5) * torch.nan_to_num(highest - lowest)
+        return torch.where(torch.isnan(threshold), host, moved)
+
     @staticmethod
     def _normalize(preds: Tensor | None, norm_min: Tensor, norm_max: Tensor, threshold: Tensor) -> Tensor | None:
         """Map scores of any shape to (0, 1), 0.5 at the threshold, monotone and without saturation.
@@ -109,11 +158,16 @@ class NormalPostProcessor(PostProcessor):
             return None
         span = norm_max - norm_min
         distance = 2 * (preds - threshold) / torch.where(span > 0, span, torch.ones_like(span))
-        tail = 0.5 / (1 + distance.abs())
-        return torch.where(torch.isnan(span), preds, torch.where(distance > 0, 1 - tail, tail))
+        return torch.where(torch.isnan(span), preds, squashed(distance))
 
 
-def _extremes(maps: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+def squashed(distance: Tensor) -> Tensor:
+    """Map distances from the threshold to (0, 1), see `NormalPostProcessor._normalize`."""
+    tail = 0.5 / (1 + distance.abs())
+    return torch.where(distance > 0, 1 - tail, tail)
+
+
+def extremes(maps: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
     """Find the lowest and the highest pixel of every image, each (n,)."""
     extremes = [torch.stack(batch.flatten(1).aminmax(dim=1)) for batch in maps]
     floors, peaks = torch.cat(extremes or [torch.empty(2, 0)], dim=1)

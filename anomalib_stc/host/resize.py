@@ -44,38 +44,66 @@ def resize_by_kernel(image: Tensor, size: tuple[int, int]) -> Tensor:
     return resized.reshape(*image.shape[:-2], *size)
 
 
-class ExactResize(v2.Resize):
+class Resize(v2.Resize):
     """Anti-aliased bilinear resize that gives the same pixels in the data loader, in torch and in every export.
 
     Images (..., 3, H, W) or grey images (..., 1, H, W), floating point in 0..1, become (..., 3, h, w) in 0..1; masks
     are resized by nearest neighbour. A tensor that has the size already is returned as it is, so a second
     application changes nothing. Being a ``Resize``, it is found by anomalib's data modules, which then resize each
-    image before they stack a batch.
+    image before they stack a batch; it has the name, so that programs find it that look for one by its name.
 
     Args:
-        size: Height and width of the result, or one number for both.
+        size: Height and width of the result, or one number: both where it is an ``int``, the shorter side where it is
+            a list of one, which torchvision makes of an ``int``.
+        max_size: Longest side of the result, where the shorter side is given.
+
+    Raises:
+        ValueError: If an image has other than one or three channels, is not floating point, or if a size that depends
+            on the image is to be exported.
+    """
+
+    def __init__(self, size: int | Sequence[int], max_size: int | None = None) -> None:
+        sides = (size, size) if isinstance(size, int) else size
+        super().__init__(sides, interpolation=v2.InterpolationMode.BILINEAR, max_size=max_size, antialias=True)
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        """Resize one image or mask; called by torchvision for each entry of a sample."""
+        if not is_image(inpt):
+            return super().transform(inpt, params)
+        image = three_channels(inpt)
+        size = self._sides(image)
+        return image if _has_size(image, size) else _like(self._resize(image, size), inpt)
+
+    def _sides(self, image: Tensor) -> tuple[int, int]:
+        """Return height and width of the result."""
+        if len(self.size) == 2:
+            return self.size[0], self.size[1]
+        if torch.compiler.is_exporting():
+            msg = f"Resize({self.size[0]}) gives an image the size that its ratio asks for: give height and width."
+            raise ValueError(msg)
+        height, width = image.shape[-2:]
+        scale = self.size[0] / min(height, width)
+        if self.max_size is not None:
+            scale = min(scale, self.max_size / max(height, width))
+        return int(scale * height + 1e-6), int(scale * width + 1e-6)
+
+    def _resize(self, image: Tensor, size: tuple[int, int]) -> Tensor:
+        exact = image.to(torch.promote_types(image.dtype, torch.float32))
+        resize = resize_by_products if torch.compiler.is_exporting() else resize_by_kernel
+        return resize(exact, size).to(image.dtype)
+
+
+class ThreeChannels(v2.Transform):
+    """Repeats a grey image to three equal channels; masks stay as they are.
 
     Raises:
         ValueError: If an image has other than one or three channels, or is not floating point.
     """
 
-    def __init__(self, size: int | Sequence[int]) -> None:
-        height, width = (size, size) if isinstance(size, int) else size
-        super().__init__((height, width), interpolation=v2.InterpolationMode.BILINEAR, antialias=True)
-
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        """Resize one image or mask; called by torchvision for each entry of a sample."""
-        if not isinstance(inpt, Tensor) or (isinstance(inpt, tv_tensors.TVTensor) and not _is_image(inpt)):
-            return super().transform(inpt, params)
-        image = three_channels(inpt)
-        if _has_size(image, self.size):
-            return image
-        return _like(self._resize(image), inpt)
-
-    def _resize(self, image: Tensor) -> Tensor:
-        exact = image.to(torch.promote_types(image.dtype, torch.float32))
-        resize = resize_by_products if torch.compiler.is_exporting() else resize_by_kernel
-        return resize(exact, (self.size[0], self.size[1])).clamp(0.0, 1.0).to(image.dtype)
+        """Return one image with three channels; called by torchvision for each entry of a sample."""
+        del params
+        return three_channels(inpt) if is_image(inpt) else inpt
 
 
 def three_channels(image: Tensor) -> Tensor:
@@ -93,7 +121,12 @@ def three_channels(image: Tensor) -> Tensor:
     return _like(image.expand(*image.shape[:-3], 3, *image.shape[-2:]), image)
 
 
-def _is_image(value: Any) -> bool:
+def is_image(value: Any) -> bool:
+    """Return whether this entry of a sample is an image: a tensor that torchvision has not marked as something else."""
+    return isinstance(value, Tensor) and (not isinstance(value, tv_tensors.TVTensor) or _marked_image(value))
+
+
+def _marked_image(value: Any) -> bool:
     return isinstance(value, tv_tensors.Image)
 
 

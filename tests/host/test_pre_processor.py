@@ -1,6 +1,6 @@
 """Training, prediction and export see the same pixels; anomalib's own pre-processor does not manage that."""
 
-import logging
+import io
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,7 @@ from anomalib.pre_processing import PreProcessor
 from torchvision.transforms import v2
 
 from anomalib_stc.host.pre_processor import ExactPreProcessor
-from anomalib_stc.host.resize import ExactResize
+from anomalib_stc.host.resize import Resize, ThreeChannels
 from tests.host.tiny_model import SIDE, TinyModel, folder_data, write_images
 from tests.runtimes import Program, openvino_program
 
@@ -66,36 +66,78 @@ def test_images_of_mixed_sizes_are_stacked(tmp_path: Path) -> None:
     data = folder_data(tmp_path, **folders, val_split_mode="same_as_test", eval_batch_size=4)
     engine = Engine(default_root_dir=tmp_path / "out", logger=False)
     batches = engine.predict(TinyModel(), datamodule=data, return_predictions=True)
-    assert isinstance(data.test_data.augmentations, ExactResize)
+    assert isinstance(data.test_data.augmentations, Resize)
     assert batches[0].image.shape == (4, 3, SIDE, SIDE)
     assert batches[0].gt_mask.shape == (4, SIDE, SIDE)
 
 
-def test_export_transform_is_the_transform() -> None:
-    processor = ExactPreProcessor((64, 128))
-    assert processor.export_transform is processor.transform
+def test_the_size_is_known() -> None:
     assert TinyModel().input_size == (SIDE, SIDE)
 
 
-def test_checkpoint_keeps_the_size(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    write_images(tmp_path / "good", [(40, 40)] * 3)
-    engine = Engine(default_root_dir=tmp_path / "out", logger=False)
-    data = folder_data(tmp_path, normal_dir="good", test_split_mode="none", val_split_mode="from_train")
-    with caplog.at_level(logging.WARNING, logger="anomalib"):
-        engine.fit(TinyModel(pre_processor=ExactPreProcessor((32, 48), stride=16)), datamodule=data)
-        engine.trainer.save_checkpoint(tmp_path / "model.ckpt", weights_only=False)
-        restored = TinyModel.load_from_checkpoint(tmp_path / "model.ckpt", weights_only=True).pre_processor
-    assert "Cannot persist" not in caplog.text
-    assert restored.image_size == (32, 48)
-    assert restored.stride == 16
-    assert restored.export_transform is restored.transform
-    assert restored(torch.rand(1, 3, 99, 99)).shape == (1, 3, 32, 48)
+def saved_and_loaded(processor: ExactPreProcessor) -> ExactPreProcessor:
+    """Return another pre-processor that has read the checkpoint of one."""
+    content = io.BytesIO()
+    torch.save(processor.checkpoint_config(), content)
+    content.seek(0)
+    other = ExactPreProcessor(128)
+    other.load_checkpoint_config(torch.load(content, weights_only=True))
+    return other
 
 
-@pytest.mark.parametrize("size", [0, 60, -64, (64, 60), (64,), (64, 64, 64)])
-def test_sizes_off_the_stride_are_refused(size: int | tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="positive multiple of 8: choose for example"):
-        ExactPreProcessor(size, stride=8)
+USERS = {
+    "size": ExactPreProcessor((32, 48)),
+    "resize": ExactPreProcessor(transform=v2.Resize((32, 48))),
+    "crop": ExactPreProcessor(transform=v2.Compose([v2.Resize((64, 64)), v2.CenterCrop((32, 48))])),
+    "shorter side": ExactPreProcessor(transform=v2.Resize(32)),
+    "nothing": ExactPreProcessor(transform=v2.Compose([ThreeChannels()])),
+}
+
+
+@pytest.mark.parametrize("processor", USERS.values(), ids=USERS.keys())
+def test_checkpoint_keeps_the_transforms(processor: ExactPreProcessor) -> None:
+    image = torch.rand(1, 3, 99, 120, generator=torch.Generator().manual_seed(0))
+    again = saved_and_loaded(processor)
+    assert torch.equal(again.transform(image), processor.transform(image))
+    assert torch.equal(again(image), processor.transform(image))
+
+
+def test_programs_find_a_resize_by_its_name_and_size() -> None:
+    found = [step for step in ExactPreProcessor((32, 48)).transform.transforms if type(step).__name__ == "Resize"]
+    assert [list(step.size) for step in found] == [[32, 48]]
+
+
+def test_a_shorter_side_keeps_the_ratio_as_torchvisions_does() -> None:
+    image = torch.rand(1, 3, 60, 90, generator=torch.Generator().manual_seed(0))
+    for theirs in (v2.Resize(32), v2.Resize(32, max_size=40)):
+        resized = ExactPreProcessor(transform=theirs).transform(image)
+        torch.testing.assert_close(resized, theirs(image), atol=1e-5, rtol=0)
+
+
+def test_a_size_that_depends_on_the_image_is_not_exported(tmp_path: Path) -> None:
+    with pytest.raises(Exception, match="give height and width"):
+        TinyModel(pre_processor=ExactPreProcessor(transform=v2.Resize(32))).to_onnx(tmp_path)
+
+
+def test_normalised_images_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"^The pre-processor has a Normalize .*: take it out; .*\.$"):
+        ExactPreProcessor(transform=v2.Compose([v2.Resize((64, 64)), v2.Normalize([0.5] * 3, [0.2] * 3)]))
+
+
+def test_what_a_checkpoint_cannot_hold_has_to_be_given_again() -> None:
+    class Own(v2.Transform):
+        """A user's transform."""
+
+    processor = ExactPreProcessor(transform=Own())
+    processor.load_checkpoint_config(processor.checkpoint_config())
+    with pytest.raises(ValueError, match=r"a pre-processor that it cannot hold .*: give the same as pre_processor\.$"):
+        saved_and_loaded(processor)
+
+
+@pytest.mark.parametrize("size", [0, -64, (64,), (64, 64, 64)])
+def test_sizes_that_are_none_are_refused(size: int | tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="Image size"):
+        ExactPreProcessor(size)
 
 
 def test_grey_images_are_three_equal_channels() -> None:

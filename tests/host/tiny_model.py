@@ -34,7 +34,7 @@ class TinyModel(AnomalibModule):
 
     @staticmethod
     def configure_pre_processor(image_size: tuple[int, int] | None = None) -> ExactPreProcessor:
-        return ExactPreProcessor(image_size or SIDE, stride=8)
+        return ExactPreProcessor(image_size or SIDE)
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
         return None
