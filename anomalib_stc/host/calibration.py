@@ -1,24 +1,35 @@
-"""Keeps some normal training images out of training; scales and thresholds come from them, at every validation."""
+"""Keeps some normal training images out of training; scales and thresholds come from them, for the weights in force."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import torch
-from anomalib.data import AnomalibDataset
+from anomalib.data import AnomalibDataModule
+from lightning.fabric.utilities.apply_func import move_data_to_device
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import Tensor
+from lightning.pytorch.utilities.seed import isolate_rng
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
-from anomalib_stc.host.holdout import plain_loader, split_holdout
-from anomalib_stc.host.post_processor import NormalPostProcessor
+from anomalib_stc.host.files import name_unreadable, warn_deep
+from anomalib_stc.host.holdout import collate_of, drawn, leaves, paths_of, plain_loader, split_holdout
+from anomalib_stc.host.post_processor import NormalPostProcessor, extremes
 
 logger = logging.getLogger(__name__)
 BATCH_SIZE = 8
+Buffers = dict[str, Tensor]
 
 
 class HoldoutCalibration(Callback):
-    """Calibrates a model whose torch model is a `ScoredModel`.
+    """Calibrates a model whose torch model is a `ScoredModel`, whenever its weights are looked at or saved.
+
+    Held-out images come as validation's do: through the data module's test transforms, its function that makes
+    batches, and the model's pre-processor. Scales and thresholds belong to certain weights. These are told by a
+    fingerprint, so that nothing is fitted twice, and nothing stays that belongs to others: after averaging, inside an
+    epoch, when a training is cut short.
 
     Args:
         fraction: Share of the training images to hold out.
@@ -27,79 +38,223 @@ class HoldoutCalibration(Callback):
 
     def __init__(self, fraction: float, false_alarm_rate: float) -> None:
         self.fraction = fraction
-        self.quantile = 1 - false_alarm_rate
-        self.training: AnomalibDataset | None = None
-        self.held_out: AnomalibDataset | None = None
-        self._whole: AnomalibDataset | None = None
-        self._step: int | None = None
+        self.false_alarm_rate = false_alarm_rate
+        self.refit = False  # also where no training is, see `rescore`
+        self.forget()
+
+    def forget(self) -> None:
+        """Forget the images and weights of a fit."""
+        self.training: Any = None
+        self.held_out: Any = None
+        self._transform: Callable[[Any], Any] = lambda _: (
+            None
+        )  # from the pre-processor to what held-out images go through
+        self._collate: Callable[[list[Any]], Any] | None = None
+        self._whole: tuple[Any, Any] | None = None  # the data module, and all its training images
+        self._fitted: int | None = None  # fingerprint of the weights that the scales belong to
+        self._validated: tuple[int | None, Buffers, Buffers] = (None, {}, {})  # and of those a validation has seen
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the images out of a pickle: a model needs none of them any more."""
-        return {**self.__dict__, "training": None, "held_out": None, "_whole": None}
+        return {"fraction": self.fraction, "false_alarm_rate": self.false_alarm_rate}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Begin anew with the same shares."""
+        self.__init__(**state)  # type: ignore[misc]
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Split the data module's training images before a fit."""
         del pl_module
-        datamodule: Any = getattr(trainer, "datamodule", None)
-        if stage != "fit" or datamodule is None:
+        if stage != "fit" and not self.refit:
             return
-        self._whole = datamodule.train_data
-        self.training, self.held_out = split_holdout(datamodule.train_data, self.fraction)
+        self._give_back()
+        self.forget()
+        datamodule: Any = getattr(trainer, "datamodule", None)
+        whole = getattr(datamodule, "train_data", None)
+        if whole is None:
+            return
+        self.training, self.held_out = split_holdout(whole, self.fraction)
+        self._collate = getattr(datamodule, "external_collate_fn", None) or collate_of(whole)
+        self._transform = partial(test_transform, datamodule, whole)
+        self._whole = (datamodule, whole)
         datamodule.train_data = self.training
+        warn_deep(paths_of(whole))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Without a data module there was nothing to split: use the training images, and say so."""
+        """Where the loader does not show what was split, use the training images themselves, and say so."""
         del pl_module
-        self._step = None
-        if self.held_out is None:
-            loader: Any = trainer.train_dataloader
-            self.training = self.held_out = loader.dataset
-            logger.warning("No data module was given: scales and thresholds come from the training images themselves.")
+        loader: Any = trainer.train_dataloader
+        if getattr(loader, "dataset", None) is self.training and self.training is not None:
+            return
+        if not isinstance(loader, DataLoader):
+            msg = (
+                f"Training images came in a {type(loader).__name__}, expected a DataLoader: its data set is where "
+                "scales and thresholds come from."
+            )
+            raise ValueError(msg)
+        self.training = self.held_out = loader.dataset
+        self._collate = loader.collate_fn
+        validation = trainer.fit_loop.epoch_loop.val_loop._data_source.instance  # not loaded yet
+        evaluated: Any = next(iter(_listed(validation)), loader)
+        self._transform = lambda _: own_transform(evaluated.dataset)
+        logger.warning(
+            "The training images came without a data module that could hold some out: scales and thresholds come from "
+            "the training images themselves, transformed as those of %s.",
+            "training" if evaluated is loader else "validation",
+        )
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Give the data module all its training images back."""
-        del pl_module
-        datamodule: Any = getattr(trainer, "datamodule", None)
-        if stage == "fit" and self._whole is not None:
-            datamodule.train_data = self._whole
+        del trainer, pl_module, stage
+        self._give_back()
+
+    def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
+        """Leave nothing of a fit that broke: not in the data module, and no scales of other weights in the model."""
+        self._give_back()
+        name_unreadable(exception, trainer)
+        if trainer.state.fn == "fit" and self._fitted is not None and fingerprint(pl_module.model) != self._fitted:
+            pl_module.model.score.forget()
+
+    def _give_back(self) -> None:
+        if self._whole is not None:
+            datamodule, datamodule_whole = self._whole
+            datamodule.train_data = datamodule_whole
             self._whole = None
 
-    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Calibrate before validation finds its own thresholds on the same scale."""
-        if trainer.state.fn == "fit" and not trainer.sanity_checking:
-            self._calibrate(trainer, pl_module)
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Calibrate before validation finds its own thresholds on the same scale, on the weights that it looks at."""
+        if self._calibrates(trainer) and not trainer.sanity_checking:
+            self.settle(pl_module)
+            self._validated = (None, buffers_of(pl_module.model), buffers_of(pl_module.post_processor))
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Calibrate at the end of training where no validation did; the checkpoint is written after this."""
-        last = trainer.current_epoch + 1 == trainer.max_epochs or trainer.global_step == trainer.max_steps
-        if last or trainer.should_stop:
-            self._calibrate(trainer, pl_module)
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """Keep what validation has found together with the weights it belongs to."""
+        if self._calibrates(trainer) and not trainer.sanity_checking:
+            _, scales, normal = self._validated
+            found = buffers_of(pl_module.post_processor)
+            own = {name: value for name, value in normal.items() if name.startswith("normal_")}
+            self._validated = (self._fitted, scales, {**found, **own})  # an average of weights has been taken out again
 
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Calibrate a training that ended in the middle of an epoch."""
-        self._calibrate(trainer, pl_module)
+    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """Calibrate the weights that are kept: a training may end in the middle of an epoch, or in an average."""
+        del trainer
+        self.settle(pl_module)
 
-    def images(self, pl_module: Any, dataset: AnomalibDataset) -> Iterator[Tensor]:
+    def complete(self, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        """Give a checkpoint the scales and thresholds of its own weights, which may be an average of the model's."""
+        if self.held_out is None or not self._calibrates(pl_module.trainer):
+            return
+        saved, live = checkpoint["state_dict"], pl_module.state_dict()
+        if all(saved[name].data_ptr() == value.data_ptr() for name, value in live.items()):
+            self.settle(pl_module)
+            return
+        kept = {name: value.clone() for name, value in live.items()}
+        fitted = self._fitted
+        pl_module.load_state_dict(saved)
+        self.settle(pl_module)
+        checkpoint["state_dict"] = {name: value.clone() for name, value in pl_module.state_dict().items()}
+        pl_module.load_state_dict(kept)
+        self._fitted = fitted
+
+    def _calibrates(self, trainer: Any) -> bool:
+        return trainer.state.fn == "fit" or self.refit
+
+    def some(self, pl_module: Any, count: int, seed: int) -> Iterator[Tensor]:
+        """Yield batches (B, 3, H, W) of some training images, drawn by a seed, as they are at test time."""
+        return self.images(pl_module, drawn(self.training, count, seed))
+
+    def images(self, pl_module: Any, dataset: Any) -> Iterator[Tensor]:
         """Yield a data set's images in batches (B, 3, H, W), as they are at test time, on the module's device."""
-        transform = pl_module.pre_processor.transform if pl_module.pre_processor else None
-        for batch in plain_loader(dataset, transform, BATCH_SIZE):
-            yield batch.image.to(pl_module.device)
+        pre_processor = pl_module.pre_processor
+        transform = self._transform(pre_processor)
+        for index, loaded in enumerate(plain_loader(dataset, transform, BATCH_SIZE, self._collate)):
+            batch = move_data_to_device(loaded, pl_module.device)
+            if isinstance(pre_processor, Callback):
+                pre_processor.on_validation_batch_start(pl_module._trainer, pl_module, batch, index)
+            yield batch.image
 
     @torch.no_grad()
-    def _calibrate(self, trainer: Trainer, pl_module: Any) -> None:
-        """Set scales, then thresholds, once for every state of the weights."""
-        done = self._step == trainer.global_step and pl_module.model.score.calibrated  # averages of weights have none
-        if done or self.held_out is None:
+    def settle(self, pl_module: Any) -> None:
+        """Make scales and thresholds those of the module's weights, unless they are."""
+        if self.held_out is None:
             return
-        self._step = trainer.global_step
-        model = pl_module.model
+        weights = fingerprint(pl_module.model)
+        if weights == self._validated[0]:
+            for part, buffers in zip((pl_module.model, pl_module.post_processor), self._validated[1:], strict=True):
+                set_buffers(part, buffers)
+        elif weights != self._fitted or not pl_module.model.score.calibrated:
+            same_on_all_ranks(pl_module)
+            self._fit(pl_module)
+            same_on_all_ranks(pl_module)
+        self._fitted = weights
+
+    def _fit(self, pl_module: Any) -> None:
+        model, post_processor = pl_module.model, pl_module.post_processor
         training = model.training
         model.eval()
         normals = partial(self.images, pl_module, self.held_out)
-        model.calibrate(normals)
-        if isinstance(pl_module.post_processor, NormalPostProcessor):
-            predictions = [model(image) for image in normals()]
-            scores = torch.cat([prediction.pred_score.flatten() for prediction in predictions])
-            maps = (prediction.anomaly_map for prediction in predictions)
-            pl_module.post_processor.fit_normals(scores, maps, self.quantile)
+        with isolate_rng(), torch.autocast(pl_module.device.type, enabled=False):
+            torch.manual_seed(0)  # of transforms that draw: the same for every checkpoint
+            model.calibrate(normals)
+            if isinstance(post_processor, NormalPostProcessor):
+                post_processor.forget_validation()
+                found = [
+                    (batch.pred_score.flatten(), *extremes([batch.anomaly_map])) for batch in map(model, normals())
+                ]
+                values = (torch.cat(value) for value in zip(*found, strict=True))
+                post_processor.fit_extremes(*values, 1 - self.false_alarm_rate)
         model.train(training)
+
+
+def test_transform(datamodule: Any, training: Any, pre_processor: Any) -> Any:
+    """Return what a data module's test images go through; where it has none, what it would do with them."""
+    for name in ("test_data", "val_data"):
+        if part := getattr(datamodule, name, None):
+            return own_transform(part)
+    if not isinstance(datamodule, AnomalibDataModule):
+        return own_transform(training)
+    empty = SimpleNamespace(augmentations=datamodule.test_augmentations)
+    if transform := getattr(pre_processor, "transform", None):
+        datamodule._update_subset_augmentations(empty, empty.augmentations, transform)  # type: ignore[arg-type]
+    return empty.augmentations
+
+
+def own_transform(dataset: Any) -> Any:
+    """Return the transforms of the first data set that a data set is made of."""
+    return getattr(next(iter(leaves(dataset)), None), "augmentations", None)
+
+
+def fingerprint(model: nn.Module) -> int:
+    """Return a number that tells the weights of a network from any others, on every device the same."""
+    sums = [parameter.detach().float().view(torch.int32).sum(dtype=torch.int64) for parameter in model.parameters()]
+    return hash(tuple(torch.stack(sums).tolist()))
+
+
+def buffers_of(part: nn.Module | None) -> Buffers:
+    """Return copies of all buffers of a part of a model."""
+    return {} if part is None else {name: value.clone() for name, value in part.named_buffers()}
+
+
+def set_buffers(part: nn.Module | None, buffers: Buffers) -> None:
+    """Write back what `buffers_of` returned."""
+    for name, value in ({} if part is None else dict(part.named_buffers())).items():
+        if name in buffers:
+            value.copy_(buffers[name])
+
+
+@torch.no_grad()
+def same_on_all_ranks(pl_module: Any) -> None:
+    """Give all processes of a training the state of the first: each has running statistics of its own images."""
+    trainer = pl_module.trainer
+    if trainer.world_size == 1:
+        return
+    own = pl_module.state_dict()
+    first = trainer.strategy.broadcast({name: value.cpu() for name, value in own.items()})
+    for name, value in own.items():
+        value.copy_(first[name])
+
+
+def _listed(loaders: Any) -> list[DataLoader]:
+    """Return the loaders that have a data set to look at."""
+    several = loaders if isinstance(loaders, list | tuple) else [loaders]
+    return [loader for loader in several if isinstance(loader, DataLoader)]

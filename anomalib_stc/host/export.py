@@ -7,6 +7,8 @@ What a pickle (``torch.save``, ``--export_type torch``) leaves out is said where
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import onnx
+
 from anomalib_stc.host.trained import check_trained
 
 if TYPE_CHECKING:
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 else:
     _Host = object
 
+INPUT_RANGE: Final = "input_range"
 OPSET: Final = 18  # the one torch writes; anomalib asks for 14, and the attempt to go back prints a traceback
 EXACT: Final = {"INFERENCE_PRECISION_HINT": "f32"}  # unasked, newer CPUs compute in bfloat16: two or three digits
 
@@ -35,8 +38,14 @@ class ExactExport(_Host):
     def to_onnx(self, export_root: Path | str, *args: Any, **kwargs: Any) -> Path:  # type: ignore[override]
         """Write ONNX of opset 18, unless another is asked for; see anomalib's ``to_onnx``.
 
+        Its metadata, which OpenVINO keeps, says which values the graph takes; others it clamps.
+
         Raises:
             ValueError: If the model is not trained.
         """
         check_trained(self)
-        return super().to_onnx(export_root, *args, **{"opset_version": OPSET, **kwargs})
+        path = super().to_onnx(export_root, *args, **{"opset_version": OPSET, **kwargs})
+        written = onnx.load(path, load_external_data=False)
+        onnx.helper.set_model_props(written, {INPUT_RANGE: "0..1"})
+        onnx.save(written, path)
+        return path

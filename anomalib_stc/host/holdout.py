@@ -1,11 +1,26 @@
-"""A part of the normal training images kept out of training, for calibration and thresholds."""
+"""A part of the normal training images kept out of training, and how images look at test time.
 
+A data set may be anomalib's, or a `Subset` or `ConcatDataset` of such (k-fold, several products): nothing here builds
+one anew, so that what a data module does with its images is done with these as well.
+"""
+
+import copy
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from os.path import commonpath
+from pathlib import Path, PurePath
+from typing import Any
+
+import torch
 from anomalib.data import AnomalibDataset
-from torch.utils.data import DataLoader
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset
 
 
-def split_holdout(dataset: AnomalibDataset, fraction: float) -> tuple[AnomalibDataset, AnomalibDataset]:
-    """Split a dataset evenly over its sorted file names, the same way at every call.
+def split_holdout(dataset: Any, fraction: float) -> tuple[Any, Any]:
+    """Split a data set by a hash of the images' paths: spread over the folder, the same in every run.
+
+    The share with the smallest hashes is held out. Paths count from the folder that all images share, so that a moved
+    folder is split the same way. An image that a data set has twice is in one part only.
 
     Args:
         dataset: The training images.
@@ -17,26 +32,110 @@ def split_holdout(dataset: AnomalibDataset, fraction: float) -> tuple[AnomalibDa
     Raises:
         ValueError: If there are fewer than two images, or the fraction is out of range.
     """
-    count = len(dataset)
+    check_share(fraction)
+    names = names_of(dataset)
+    different = set(names)
+    if len(different) < 2:
+        msg = (
+            f"The training set has {len(different)} image(s), expected 2 or more normal images, one of them to be "
+            "held out: add images or check the path."
+        )
+        raise ValueError(msg)
+    size = max(1, min(round(len(different) * fraction), len(different) // 2))
+    chosen = set(sorted(different, key=hashed)[:size])
+    held = [index for index, name in enumerate(names) if name in chosen]
+    rest = [index for index, name in enumerate(names) if name not in chosen]
+    return part(dataset, rest), part(dataset, held)
+
+
+def check_share(fraction: float) -> None:
+    """Raise a `ValueError` unless this is a share of the training images that can be held out."""
     if not 0 < fraction <= 0.5:
         msg = f"holdout is {fraction}, expected above 0 up to 0.5 (a share of the training images): change it."
         raise ValueError(msg)
-    if count < 2:
-        msg = f"The training set has {count} image(s), expected 2 or more normal images: add images or check the path."
-        raise ValueError(msg)
-    size = max(1, min(round(count * fraction), count // 2))
-    held = [index * count // size for index in range(size)]
-    return dataset.subsample([index for index in range(count) if index not in held]), dataset.subsample(held)
 
 
-def plain_loader(dataset: AnomalibDataset, transform: object, batch_size: int) -> DataLoader:
-    """Return a loader of the images as they are at test time, in order: no augmentation but the model's own resize.
+def hashed(name: str) -> bytes:
+    """Return a hash of a name, by which names are in an order that has nothing to do with their own."""
+    return hashlib.sha256(name.encode()).digest()
+
+
+def part(dataset: Any, indices: Sequence[int]) -> Any:
+    """Return some images of a data set, of its own kind where it can tell."""
+    return dataset.subsample(list(indices)) if isinstance(dataset, AnomalibDataset) else Subset(dataset, indices)
+
+
+def drawn(dataset: Any, count: int, seed: int) -> Any:
+    """Return at most a number of images of a data set, drawn by a seed."""
+    chosen = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed))[:count]
+    return part(dataset, chosen.tolist())
+
+
+def names_of(dataset: Any) -> list[str]:
+    """Return the path of every image from the folder that they share, or its number where a data set has no paths."""
+    paths = paths_of(dataset)
+    if not all(paths):
+        return [str(index) for index in range(len(paths))]
+    try:
+        shared = Path(commonpath([PurePath(path).parent for path in paths]))
+    except ValueError:  # on several drives, or some of them relative: nothing is shared
+        return [PurePath(path).as_posix() for path in paths]
+    return [PurePath(path).relative_to(shared).as_posix() for path in paths]
+
+
+def paths_of(dataset: Any) -> list[str]:
+    """Return the path of every image, empty where the data set does not tell."""
+    if isinstance(dataset, Subset):
+        known = paths_of(dataset.dataset)
+        return [known[index] for index in dataset.indices]
+    if isinstance(dataset, ConcatDataset):
+        return [path for one in dataset.datasets for path in paths_of(one)]
+    samples = getattr(dataset, "samples", None)
+    if "image_path" in getattr(samples, "columns", ()):
+        return [str(path) for path in samples.image_path]  # type: ignore[union-attr]
+    return [str(path) for path in getattr(dataset, "image_filenames", None) or [""] * len(dataset)]
+
+
+def leaves(dataset: Any) -> Iterable[Any]:
+    """Yield the data sets that a data set is made of."""
+    if isinstance(dataset, Subset):
+        yield from leaves(dataset.dataset)
+    elif isinstance(dataset, ConcatDataset):
+        for one in dataset.datasets:
+            yield from leaves(one)
+    else:
+        yield dataset
+
+
+def augmented(dataset: Any, augmentations: Any) -> Any:
+    """Return a view of a data set in which every image goes through other transforms; the data set stays as it is."""
+    if isinstance(dataset, Subset):
+        return Subset(augmented(dataset.dataset, augmentations), dataset.indices)
+    if isinstance(dataset, ConcatDataset):
+        return ConcatDataset([augmented(one, augmentations) for one in dataset.datasets])
+    view = copy.copy(dataset)
+    if hasattr(view, "augmentations"):
+        view.augmentations = augmentations
+    return view
+
+
+def collate_of(dataset: Any) -> Callable[[list[Any]], Any] | None:
+    """Return the function with which the first of a data set's parts makes batches, ``None`` for torch's own."""
+    return getattr(next(iter(leaves(dataset)), None), "collate_fn", None)
+
+
+def plain_loader(
+    dataset: Any, transform: Any, batch_size: int, collate: Callable[[list[Any]], Any] | None = None
+) -> DataLoader:
+    """Return a loader of images in order, which draws no random number of the run.
 
     Args:
-        dataset: Images; left as it is.
-        transform: The model's transform, or ``None``.
+        dataset: Images; left as they are.
+        transform: What every image goes through, or ``None``.
         batch_size: Images a batch.
+        collate: Makes a batch of images; the data set's own if ``None``.
     """
-    plain = dataset.subsample(list(range(len(dataset))))
-    plain.augmentations = transform
-    return DataLoader(plain, batch_size=batch_size, collate_fn=plain.collate_fn)
+    view: Dataset = augmented(dataset, transform)
+    return DataLoader(
+        view, batch_size=batch_size, collate_fn=collate or collate_of(dataset), generator=torch.Generator()
+    )

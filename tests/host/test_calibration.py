@@ -4,12 +4,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from anomalib.data import Folder
+from anomalib.data import Folder, ImageBatch
 from anomalib.engine import Engine
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
+from PIL import Image
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
@@ -32,7 +34,7 @@ class Terms(ScoredModel):
         self.weight = nn.Parameter(torch.ones(()))
         self.score = AnomalyScore(WEIGHTS, sigma=0.0)
 
-    def prepare(self, normals: list[Tensor]) -> None:
+    def prepare(self, normals: list[Tensor], seed: int) -> None:
         """There is nothing to fill."""
 
     def learn(self, image: Tensor) -> Tensor:
@@ -58,6 +60,10 @@ class Calibrated(TinyModel):
     def trainer_arguments(self) -> dict[str, Any]:
         """The length is the test's."""
         return {name: value for name, value in super().trainer_arguments.items() if name != "max_epochs"}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.calibration.complete(self, checkpoint)
+        super().on_save_checkpoint(checkpoint)
 
     def configure_callbacks(self) -> list[Callback]:
         return [*super().configure_callbacks(), self.calibration]
@@ -139,6 +145,52 @@ def test_held_out_images_are_seen_as_at_test_time(root: Path) -> None:
     seen = torch.cat(held_out(model))
     assert seen.shape == (3, 3, SIDE, SIDE)
     assert seen.max() < 0.6
+
+
+def test_held_out_images_go_through_what_the_data_module_does_to_test_images(root: Path) -> None:
+    model, _ = fit(root, data(root, augmentations=v2.RandomInvert(p=1.0)), max_epochs=1)
+    assert torch.cat(held_out(model)).min() > 0.4
+    assert scales(model) == pytest.approx(expected_scale(model), rel=1e-5)
+
+
+def test_held_out_images_go_through_the_data_modules_collate_function(root: Path) -> None:
+    datamodule = data(root)
+    datamodule.external_collate_fn = left_half
+    model, _ = fit(root, datamodule, max_epochs=1)
+    assert torch.cat(held_out(model)).shape == (3, 3, SIDE, SIDE)
+    wide = [item.image for item in model.calibration.held_out]
+    torch.testing.assert_close(
+        torch.cat(held_out(model)),
+        torch.stack([model.pre_processor.transform(image[..., : SIDE // 2]) for image in wide]),
+    )
+
+
+def left_half(items: list[Any]) -> ImageBatch:
+    """Cut images as a tiled ensemble does."""
+    batch = ImageBatch.collate(items)
+    return batch.update(image=batch.image[..., : SIDE // 2], gt_mask=None)
+
+
+def test_images_of_mixed_sizes_are_held_out(tmp_path: Path) -> None:
+    write_images(tmp_path / "good", [(SIDE + 3 * number, 80) for number in range(COUNT)])
+    model, _ = fit(tmp_path, data(tmp_path, train_batch_size=2), max_epochs=1)
+    assert model.model.score.calibrated
+
+
+def test_more_than_8_bit_is_told(root: Path, recwarn: pytest.WarningsRecorder) -> None:
+    Image.fromarray(np.full((SIDE, SIDE), 30000, dtype=np.uint16)).save(root / "good" / "deep.png")
+    fit(root, max_epochs=1)
+    told = [str(one.message) for one in recwarn if "more than 8 bit" in str(one.message)]
+    assert len(told) == 1
+    assert "deep.png has more than 8 bit a channel (mode I;16)" in told[0]
+
+
+def test_a_truncated_image_is_named(root: Path) -> None:
+    path = root / "good" / "5.png"
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(OSError, match="truncated") as caught:
+        fit(root, data(root, val_split_ratio=0.01), max_epochs=1)
+    assert any("5.png cannot be read" in note and "replace or remove it" in note for note in caught.value.__notes__)
 
 
 def test_scales_are_the_held_out_means_and_thresholds_their_quantile(root: Path) -> None:
