@@ -8,6 +8,7 @@ import pytest
 import torch
 from anomalib.data import ImageBatch, InferenceBatch
 from anomalib.engine import Engine
+from anomalib.visualization import ImageVisualizer
 from PIL import Image
 
 from anomalib_stc.host.batch import ReconstructionBatch, ReconstructionItem, with_reconstruction
@@ -191,3 +192,143 @@ def test_predict_saves_pictures_and_returns_reconstructions(data_root: Path) -> 
     batches = engine.predict(GreenModel(), data_path=data_root / "bad", return_predictions=True)
     assert [batch.reconstruction.shape for batch in batches] == [(1, 3, SIDE, SIDE)] * 2
     assert len(list((data_root / "out").rglob("images/bad/*.png"))) == 2
+
+
+class RedMapModel(GreenModel):
+    """Its map is an image's red channel, normalised by a threshold that the test sets; its pictures are maps only."""
+
+    def __init__(self, threshold: float, **arguments: Any) -> None:
+        super().__init__()
+        self.post_processor = NormalPostProcessor(**arguments)
+        self.post_processor.fit_normals(torch.tensor([threshold]), torch.full((1, 1, 1), threshold), 0.99)
+        self.post_processor.pixel_min.fill_(0)
+        self.visualizer = ReconstructionVisualizer(
+            fields=["anomaly_map"],
+            overlay_fields=[("anomaly_map", ["gt_mask"])],
+            field_size=(SIDE, SIDE),
+            text_config={"enable": False},
+        )
+
+
+def saved(model: GreenModel, folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Red channel (H, W) of every image of a folder, and the colours (H, W, 3) of its map in the picture of it."""
+    engine = Engine(default_root_dir=folder.parent / "out", logger=False)
+    engine.predict(model, data_path=folder, return_predictions=False)
+    pictures = {path.stem: path for path in (folder.parent / "out").rglob("*.png")}
+    images = {path.stem: np.asarray(Image.open(path))[..., 0] for path in folder.glob("*.png")}
+    assert set(pictures) == set(images)
+    maps = {name: np.asarray(Image.open(path)).astype(int)[:, :SIDE] for name, path in pictures.items()}
+    return {name: (images[name], maps[name]) for name in images}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three images: dim, bright, and both."""
+    (tmp_path / "images").mkdir()
+    steps = np.linspace(0, 120, SIDE * SIDE, dtype=np.uint8).reshape(SIDE, SIDE)
+    both = np.where(np.arange(SIDE) < SIDE // 2, steps, steps + 130).astype(np.uint8)
+    for name, values in {"dim": steps, "bright": steps + 130, "both": both}.items():
+        Image.fromarray(np.stack([values] * 3, axis=-1)).save(tmp_path / "images" / f"{name}.png")
+    return tmp_path / "images"
+
+
+def test_a_saved_picture_is_red_only_above_the_threshold(folder: Path) -> None:
+    for name, (values, colours) in saved(RedMapModel(125 / 255), folder).items():
+        red = colours[..., 0] > colours[..., 2]
+        assert np.array_equal(red, values > 125), name
+        assert (colours[..., 0][~red] == 0).all(), "below it there is no red at all"
+        assert {"dim": not red.any(), "bright": red.all(), "both": red.mean() == 0.5}[name]
+
+
+def test_a_value_has_one_colour_in_all_pictures_of_a_run(folder: Path) -> None:
+    colours: dict[int, set[tuple[int, ...]]] = {}
+    for values, picture in saved(RedMapModel(125 / 255), folder).values():
+        for value, colour in zip(values.flatten(), picture.reshape(-1, 3), strict=True):
+            colours.setdefault(int(value), set()).add(tuple(colour))
+    assert len(colours) > 200
+    assert {len(found) for found in colours.values()} == {1}
+
+
+@pytest.mark.parametrize(
+    "given", [{"pixel_sensitivity": 0.3}, {"pixel_sensitivity": 0.7}, {"enable_normalization": False}]
+)
+def test_red_is_what_the_mask_holds_whatever_the_post_processor_does(folder: Path, given: dict[str, Any]) -> None:
+    model = RedMapModel(125 / 255, **given)
+    pictures = saved(model, folder)
+    masks = {}
+    for batch in Engine(default_root_dir=folder.parent / "again", logger=False).predict(model, data_path=folder):
+        masks[Path(batch.image_path[0]).stem] = batch.pred_mask[0].numpy()
+    for name, (_, colours) in pictures.items():
+        assert np.array_equal(colours[..., 0] > 0, masks[name]), name
+    assert 0 < sum(mask.mean() for mask in masks.values()) < 3
+
+
+def test_maps_over_other_fields_have_the_same_colours() -> None:
+    batch = predicted(1).update(anomaly_map=torch.tensor([0.2, 0.9]).repeat_interleave(8).expand(1, 1, 16, 16))
+    overlays = [("image", ["anomaly_map"]), ("reconstruction", ["anomaly_map"])]
+    half = plain_visualizer(fields=["anomaly_map"], overlay_fields=overlays)
+    all_of_it = plain_visualizer(
+        fields=["image"], overlay_fields=overlays, overlay_fields_config={"anomaly_map": {"alpha": 1.0}}
+    )
+    colours, over_black, over_green = np.split(np.asarray(half.visualize(batch)).astype(int), 3, 1)
+    assert np.abs(over_black - colours / 2).max() <= 2
+    assert np.abs(over_green - (colours + np.array([0, 255, 0])) / 2).max() <= 2
+    assert np.array_equal(np.split(np.asarray(all_of_it.visualize(batch)), 3, 1)[1], colours)
+    assert (colours[:, : PANEL // 2, 0] == 0).all()
+    assert (colours[:, PANEL // 2 :, 0] > 0).all()
+
+
+@pytest.mark.parametrize("which", ["fields_config", "overlay_fields_config"])
+@pytest.mark.parametrize("config", [{"normalize": True}, {"colormap": False}])
+def test_another_scale_is_refused(which: str, config: dict[str, bool]) -> None:
+    with pytest.raises(ValueError, match=r"^Config of 'anomaly_map' came as .*, expected nothing but alpha"):
+        ReconstructionVisualizer(**{which: {"anomaly_map": config}})
+
+
+def test_anomalibs_own_visualizer_draws_our_batches(folder: Path) -> None:
+    model = RedMapModel(125 / 255)
+    model.visualizer = ImageVisualizer(fields=["image", "anomaly_map"])
+    engine = Engine(default_root_dir=folder.parent / "out", logger=False)
+    batches = engine.predict(model, data_path=folder)
+    assert len(list((folder.parent / "out").rglob("*.png"))) == len(batches) == 3
+    assert batches[0].reconstruction is not None
+
+
+@pytest.mark.parametrize("off", [False, None])
+@pytest.mark.parametrize("used", [False, True])
+def test_a_visualizer_that_is_switched_off_draws_nothing(folder: Path, off: Any, used: bool) -> None:
+    """After a first run too: the engine's trainer still holds it, and would run it before scores are normalised."""
+    model = RedMapModel(125 / 255)
+    engine = Engine(default_root_dir=folder.parent / "out", logger=False)
+    if used:
+        engine.predict(model, data_path=folder)
+    for picture in (folder.parent / "out").rglob("*.png"):
+        picture.unlink()
+    model.visualizer = off
+    engine.predict(model, data_path=folder)
+    assert list((folder.parent / "out").rglob("*.png")) == []
+
+
+def test_a_visualizer_draws_for_a_checkpoint_that_was_trained_without(folder: Path) -> None:
+    model, path = RedMapModel(125 / 255), folder.parent / "model.ckpt"
+    model.visualizer = None
+    engine = Engine(default_root_dir=folder.parent / "out", logger=False)
+    engine.predict(model, data_path=folder)
+    engine.trainer.save_checkpoint(path)
+    assert list((folder.parent / "out").rglob("*.png")) == []
+    engine = Engine(default_root_dir=folder.parent / "out", logger=False)
+    engine.predict(RedMapModel(99 / 255), data_path=folder, ckpt_path=path)
+    assert len(list((folder.parent / "out").rglob("*.png"))) == 3
+
+
+def test_turns_are_taken_out_of_the_batch_when_they_are_drawn(folder: Path) -> None:
+    class TurnsModel(RedMapModel):
+        def predict_step(self, batch: ImageBatch, batch_idx: int, dataloader_idx: int = 0) -> ImageBatch:
+            return super().predict_step(batch, batch_idx).update(turns=torch.zeros(len(batch), 2, 5, SIDE, SIDE))
+
+    model = TurnsModel(125 / 255)
+    model.visualizer = plain_visualizer()
+    engine = Engine(default_root_dir=folder.parent / "out", logger=False)
+    assert [batch.turns for batch in engine.predict(model, data_path=folder)] == [None] * 3
+    with Image.open(next((folder.parent / "out").rglob("*.png"))) as picture:
+        assert picture.size[1] == 3 * PANEL

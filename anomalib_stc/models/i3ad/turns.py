@@ -3,7 +3,8 @@
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from anomalib.data import InferenceBatch
+from torch import Tensor, nn
 
 from anomalib_stc.models.i3ad.torch_model import I3adModel, Turns
 
@@ -38,10 +39,23 @@ def traced(model: I3adModel, output: Turns) -> list[TracedTurn]:
     ]
 
 
-def turn_pictures(model: I3adModel, output: Turns) -> Tensor:
-    """Return all turns as pictures (B, T, 5, H, W): image, mask, and map, whose highest value of all turns is 1."""
+def turn_pictures(model: I3adModel, output: Turns, post_processor: nn.Module | None) -> Tensor:
+    """Return all turns as pictures (B, T, 5, H, W): image, mask, and map.
+
+    Args:
+        model: The network.
+        output: What it inferred.
+        post_processor: What puts the final map on its scale; a turn's map is put on the same one. Without it, maps are
+            as the score makes them.
+    """
     turns = traced(model, output)
-    maps = torch.stack([turn.anomaly_map for turn in turns], 1)
-    maps = maps / maps.amax((1, 2, 3, 4), keepdim=True).clamp(min=1e-6)
-    images, masks = (torch.stack([getattr(turn, name) for turn in turns], 1) for name in ("image", "mask"))
-    return torch.cat([images, masks, maps], 2)
+    pictures = [torch.cat([turn.image, turn.mask, scaled(turn.anomaly_map, post_processor)], 1) for turn in turns]
+    return torch.stack(pictures, 1)
+
+
+def scaled(anomaly_map: Tensor, post_processor: nn.Module | None) -> Tensor:
+    """Return maps (B, 1, H, W) as a post-processor leaves them."""
+    if not isinstance(post_processor, nn.Module):
+        return anomaly_map
+    shown: InferenceBatch = post_processor(InferenceBatch(anomaly_map.amax((1, 2, 3)), anomaly_map=anomaly_map))
+    return anomaly_map if shown.anomaly_map is None else shown.anomaly_map
