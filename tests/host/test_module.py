@@ -5,11 +5,19 @@ from typing import Any
 
 import pytest
 import torch
+from anomalib.callbacks import ModelCheckpoint
 from anomalib.data import ImageBatch
 from anomalib.engine import Engine
-from lightning.pytorch.callbacks import EMAWeightAveraging, GradientAccumulationScheduler
+from lightning.pytorch import Callback, seed_everything
+from lightning.pytorch.callbacks import (
+    EMAWeightAveraging,
+    GradientAccumulationScheduler,
+    StochasticWeightAveraging,
+)
+from torch.utils.data import DataLoader
 
 from anomalib_stc.data import TextureDemo
+from anomalib_stc.host.calibration import HoldoutCalibration
 from anomalib_stc.models import ProxyAno
 from tests.models.contract import QUIET, images
 
@@ -28,7 +36,7 @@ class Counted(ProxyAno):
 
 def fit(root: Path, out: Path, batch: int, **trainer: Any) -> tuple[Counted, Engine]:
     model = Counted()
-    engine = Engine(default_root_dir=out, limit_val_batches=0, **{"max_epochs": 1, **QUIET, **trainer})
+    engine = Engine(default_root_dir=out, **{"max_epochs": 1, "limit_val_batches": 0, **QUIET, **trainer})
     engine.fit(model, datamodule=TextureDemo(root=root, crop_size=70, train_batch_size=batch))
     return model, engine
 
@@ -56,30 +64,122 @@ def test_every_image_is_seen_once_an_epoch(
     assert model.seen[-1] == 20, "a step outside of a fit looks at all"
 
 
-def test_averaged_weights_are_calibrated(demo_root: Path, tmp_path: Path) -> None:
-    model, _ = fit(demo_root, tmp_path, 8, callbacks=[EMAWeightAveraging(decay=0.5)])
-    assert model.model.score.calibrated
+AVERAGES = {
+    "exponential": lambda: EMAWeightAveraging(decay=0.5),
+    "stochastic": lambda: StochasticWeightAveraging(swa_lrs=1e-3, swa_epoch_start=1),
+}
+
+
+@pytest.mark.parametrize("average", AVERAGES.values(), ids=AVERAGES.keys())
+@pytest.mark.parametrize("validation", [0, 1.0], ids=["no validation", "validation"])
+def test_averaged_weights_have_their_own_scales(
+    demo_root: Path, tmp_path: Path, average: Any, validation: float
+) -> None:
+    """In the model and in every checkpoint: what belongs to other weights, or is an average of NaN, is not kept."""
+    keep = ModelCheckpoint(tmp_path / "kept", filename="{step}", save_top_k=-1)
+    trainer = {"callbacks": [average(), keep], "max_epochs": 3, "limit_val_batches": validation}
+    model, _ = fit(demo_root, tmp_path, 8, **trainer)
+    assert_own_scales(model, model)
+    paths = sorted((tmp_path / "kept").glob("*.ckpt"))
+    assert paths
+    for path in paths:
+        assert_own_scales(Counted.load_from_checkpoint(path, weights_only=True), model)
+
+
+def assert_own_scales(model: Any, fitted: Any) -> None:
+    """Assert that a model has the scales and thresholds that its weights get from the images another held out."""
+    before = {
+        name: value.clone() for name, value in model.state_dict().items() if "scale_" in name or "normal_" in name
+    }
+    assert all(value.isfinite() for value in before.values())
+    again = HoldoutCalibration(0.1, 0.01)
+    again.__dict__.update({**fitted.calibration.__dict__, "_fitted": None, "_validated": (None, {}, {})})
+    model._trainer = None
+    again._fit(model.eval())
+    for name, value in before.items():
+        torch.testing.assert_close(value, model.state_dict()[name], rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_a_checkpoint_within_an_epoch_has_its_own_scales(demo_root: Path, tmp_path: Path) -> None:
+    keep = ModelCheckpoint(tmp_path / "kept", filename="{step}", save_top_k=-1, every_n_train_steps=3)
+    model, _ = fit(demo_root, tmp_path, 8, callbacks=[keep], max_epochs=2, limit_val_batches=1.0)
+    paths = sorted((tmp_path / "kept").glob("*.ckpt"))
+    assert len(paths) >= 4
+    for path in paths:
+        assert_own_scales(Counted.load_from_checkpoint(path, weights_only=True), model)
+
+
+class Break(Callback):
+    """Ends a training in its second epoch, as a user or a fault does."""
+
+    def __init__(self, error: type[BaseException]) -> None:
+        self.error = error
+
+    def on_train_batch_end(self, trainer: Any, *args: Any) -> None:
+        if trainer.current_epoch == 1:
+            raise self.error
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, SystemExit])
+def test_nothing_stays_of_an_interrupted_fit(demo_root: Path, tmp_path: Path, error: type[BaseException]) -> None:
+    module = TextureDemo(root=demo_root, crop_size=70, train_batch_size=32)
+    model = Counted()
+    settings = {"default_root_dir": tmp_path, "max_epochs": 3, "limit_val_batches": 0, **QUIET}
+    with pytest.raises((error, SystemExit)):
+        Engine(callbacks=[Break(error)], **settings).fit(model, datamodule=module)
+    assert len(module.train_data) == 60
+    with pytest.raises(ValueError, match="is not trained"):
+        Engine(**settings).test(model, datamodule=module)
+    loader = DataLoader(module.train_data, batch_size=30, collate_fn=module.train_data.collate_fn)
+    Engine(**settings).fit(model, train_dataloaders=loader)
+    assert len(model.calibration.held_out) == 60
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "16-true", "64-true"])
+def test_half_weights_are_refused_before_training(demo_root: Path, tmp_path: Path, precision: str) -> None:
+    with pytest.raises(ValueError, match=rf"^Precision came as {precision}, expected 32-true, bf16-mixed or 16-mixed"):
+        fit(demo_root, tmp_path, 32, precision=precision)
+
+
+def test_mixed_precision_trains(demo_root: Path, tmp_path: Path) -> None:
+    model, _ = fit(demo_root, tmp_path, 32, precision="bf16-mixed", limit_val_batches=1.0)
+    assert_own_scales(model, model)
+
+
+@pytest.mark.parametrize("seeds", [(0, 0), (0, 1)])
+def test_the_runs_seed_decides_what_memories_start_from(
+    demo_root: Path, tmp_path: Path, seeds: tuple[int, int]
+) -> None:
+    starts = []
+    for seed in seeds:
+        seed_everything(seed, verbose=False)
+        fit(demo_root, tmp_path, 32, max_steps=1, callbacks=[Start(starts)])
+    assert torch.equal(*starts) == (seeds[0] == seeds[1])
+
+
+class Start(Callback):
+    """Notes the values of the memory before the first step."""
+
+    def __init__(self, starts: list[torch.Tensor]) -> None:
+        self.starts = starts
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, *args: Any) -> None:
+        self.starts.append(pl_module.model.extraction.memory.values.detach().clone())
+
+
+def test_workers_change_nothing(demo_root: Path, tmp_path: Path) -> None:
+    """With one seed, whether images are loaded in this process or in another."""
+    states = []
+    for workers in (0, 1):
+        seed_everything(0, verbose=False)
+        model = Counted()
+        engine = Engine(default_root_dir=tmp_path, max_epochs=2, **QUIET)
+        engine.fit(model, datamodule=TextureDemo(root=demo_root, crop_size=70, num_workers=workers))
+        states.append(model.state_dict())
+    for name, value in states[0].items():
+        assert torch.equal(value.nan_to_num(), states[1][name].nan_to_num()), name
 
 
 def test_a_user_may_bring_another_optimiser(demo_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Counted, "configure_optimizers", lambda model: torch.optim.SGD(model.parameters(), lr=1e-3))
     assert fit(demo_root, tmp_path, 32, max_steps=1)[0].seen == [8, 8, 8, 8]
-
-
-@pytest.mark.parametrize("arguments", [{"image_score": "mean"}, {"score_weights": {"pixel": 0.0}}, {"smoothing": 2.0}])
-def test_a_checkpoint_does_not_answer_by_other_rules(
-    demo_root: Path, tmp_path: Path, arguments: dict[str, Any]
-) -> None:
-    small = {"image_size": SIDE, "superpixels": 20, "memory_items": 16}
-    model = ProxyAno(**small)
-    engine = Engine(default_root_dir=tmp_path, max_steps=1, limit_val_batches=0, **QUIET)
-    engine.fit(model, datamodule=TextureDemo(root=demo_root, crop_size=70))
-    path = engine.trainer.checkpoint_callback.best_model_path
-    sentence = rf"^ProxyAno has {next(iter(arguments))} .*, but the checkpoint was trained with .*: give the same"
-    with pytest.raises(ValueError, match=sentence):
-        ProxyAno.load_from_checkpoint(path, weights_only=True, **arguments)
-    other = Engine(default_root_dir=tmp_path, **QUIET)
-    with pytest.raises(ValueError, match=sentence):
-        other.predict(ProxyAno(**small, **arguments), datamodule=TextureDemo(root=demo_root), ckpt_path=path)
-    same = {"score_weights": {"pixel": 0.5}, "learning_rate": 1e-4}
-    assert ProxyAno.load_from_checkpoint(path, weights_only=True, **same).model.score.calibrated
