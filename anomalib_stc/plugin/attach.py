@@ -4,7 +4,7 @@ from types import ModuleType
 
 from anomalib_stc.plugin.first_use import on_first_use
 from anomalib_stc.plugin.name_resolver import resolve_names
-from anomalib_stc.plugin.registry import ModelRegistry
+from anomalib_stc.plugin.registry import ModelRegistry, places
 from anomalib_stc.plugin.wrong_arguments import raise_own_sentences
 
 
@@ -17,4 +17,5 @@ def attach(models: ModuleType) -> None:
     registry = ModelRegistry(models)
     resolve_names(models.AnomalibModule, registry.class_path)
     raise_own_sentences()
-    on_first_use(models, registry.load)
+    for module in places(models):
+        on_first_use(module, registry.load)

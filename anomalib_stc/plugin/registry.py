@@ -63,7 +63,8 @@ class ModelRegistry:
             raise TypeError(msg)
         names.add(fold(model.__name__))
         self._check_free(names, path, model)
-        setattr(self.models, model.__name__, model)
+        for module in places(self.models):
+            setattr(module, model.__name__, model)
         self.taken.update(dict.fromkeys(names, model))
         self.paths.update(dict.fromkeys(names, path))
 
@@ -71,6 +72,12 @@ class ModelRegistry:
         for name in sorted(names & self.taken.keys()):
             if self.taken[name] is not model:
                 raise NameTakenError(path, full_name(self.taken[name]))
+
+
+def places(models: ModuleType) -> list[ModuleType]:
+    """Return the modules in which anomalib's own image models are found: programs import them from both."""
+    image = sys.modules.get(f"{models.__name__}.image")
+    return [models, *([image] if image is not None else [])]
 
 
 def declared() -> list[EntryPoint]:
