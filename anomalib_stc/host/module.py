@@ -1,32 +1,39 @@
 """What all models of this package share as models of anomalib: steps, optimiser, before and after training."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from math import inf
 from typing import Any, Final
 
 import torch
 from anomalib import LearningType
 from anomalib.data import Batch
 from anomalib.post_processing import PostProcessor
-from lightning.pytorch import Callback
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.seed import isolate_rng
 from lightning.pytorch.utilities.types import STEP_OUTPUT, OptimizerLRScheduler
 from torch import Tensor, nn
 
 from anomalib_stc.host.batch import with_reconstruction
-from anomalib_stc.host.calibration import HoldoutCalibration
+from anomalib_stc.host.calibration import HoldoutCalibration, same_on_all_ranks
 from anomalib_stc.host.export import ExactExport
-from anomalib_stc.host.length import OneCycle, chunks, set_default_length
+from anomalib_stc.host.holdout import check_share
+from anomalib_stc.host.length import Length, chunks, untold
 from anomalib_stc.host.post_processor import NormalPostProcessor
-from anomalib_stc.host.pre_processor import ExactPreProcessor
-from anomalib_stc.host.trained import SCORED_BY, check_same_score, check_trained, scored_by
-from anomalib_stc.host.visualizer import ReconstructionVisualizer
+from anomalib_stc.host.pre_processor import ExactPreProcessor, exactly
+from anomalib_stc.host.replaced import OWN, check_own, described, parts_of_checkpoint
+from anomalib_stc.host.schedule import Cycle, place, tell_if_endless
+from anomalib_stc.host.settings import same, settled
+from anomalib_stc.host.trained import check_trained
+from anomalib_stc.host.visualizer import ReconstructionVisualizer, drawn_fields
 from anomalib_stc.parts.checks import check
 from anomalib_stc.parts.losses import Losses
 from anomalib_stc.parts.scored_model import ScoredModel
-from anomalib_stc.parts.sizes import IMAGE_SIZE, STRIDE
+from anomalib_stc.parts.sizes import IMAGE_SIZE
 
 EVERYTHING: Final = slice(None)
 PREPARATION_IMAGES: Final = 48
 DISCRIMINATOR_RATIO: Final = 0.1  # of the discriminator's learning rate to the generator's: P-Net
+BETAS: Final = (0.9, 0.99)  # Adam's
 
 
 class ReconstructionModule(ExactExport):
@@ -44,6 +51,8 @@ class ReconstructionModule(ExactExport):
     train_images: int
     _chunks: Sequence[slice] = (EVERYTHING,)  # of the batch, a step each
     _chunk = EVERYTHING  # the one of this step
+    _resumed = False  # whether this fit goes on from a checkpoint
+    _untold = False  # whether its trainer was given no length
 
     def set_up(self, learning_rate: float, train_images: int, holdout: float, false_alarm_rate: float) -> None:
         """Keep what training needs; arguments as every model's.
@@ -51,16 +60,34 @@ class ReconstructionModule(ExactExport):
         Raises:
             ValueError: If one is out of range.
         """
-        check("Learning rate", learning_rate, learning_rate > 0, "more than 0")
+        check("Learning rate", learning_rate, 0 < learning_rate < inf, "more than 0")
+        check("Train images", train_images, train_images > 0, "1 or more")
         check("False alarm rate", false_alarm_rate, 0 < false_alarm_rate < 1, "a share between 0 and 1, as 0.01")
+        check_share(holdout)
         self.learning_rate = learning_rate
         self.train_images = train_images
         self.register_buffer("prepared", torch.tensor(data=False))
         self.calibration = HoldoutCalibration(holdout, false_alarm_rate)
 
-    def pictures(self, inferred: Any) -> dict[str, Tensor]:
-        """Return what a test run shows of what was inferred: images (B, 3, H, W) by the name of their field."""
-        return {"reconstruction": inferred.reconstruction}
+    def pictures(self, inferred: Any, drawn: Collection[str]) -> dict[str, Tensor]:
+        """Return what a batch keeps of what was inferred, images (B, 3, H, W) in 0..1 by the name of their field.
+
+        Args:
+            inferred: What the network returned.
+            drawn: Fields that a visualizer of this run draws; what is for pictures only is made only for these.
+        """
+        del drawn
+        return {"reconstruction": inferred.reconstruction.clamp(0, 1)}
+
+    @property
+    def trainer(self) -> Trainer:
+        """The trainer; of one that is about to fit it is noted whether it was given a length."""
+        return super().trainer
+
+    @trainer.setter
+    def trainer(self, trainer: Trainer | None) -> None:
+        self._untold = trainer is not None and untold(trainer)
+        LightningModule.trainer.fset(self, trainer)  # type: ignore[attr-defined]
 
     @property
     def trainer_arguments(self) -> dict[str, Any]:
@@ -75,12 +102,12 @@ class ReconstructionModule(ExactExport):
     @classmethod
     def sized(cls, pre_processor: nn.Module | bool, image_size: int | tuple[int, int]) -> nn.Module | bool:
         """Return a pre-processor of the given size where none was given."""
-        return cls.configure_pre_processor(image_size) if pre_processor is True else pre_processor
+        return cls.configure_pre_processor(image_size) if pre_processor is True else exactly(pre_processor)
 
     @staticmethod
     def configure_pre_processor(image_size: int | tuple[int, int] | None = None) -> ExactPreProcessor:
         """Return the one resize of training, test and export."""
-        return ExactPreProcessor(image_size or IMAGE_SIZE, stride=STRIDE)
+        return ExactPreProcessor(image_size or IMAGE_SIZE)
 
     @staticmethod
     def configure_post_processor() -> PostProcessor:
@@ -98,35 +125,52 @@ class ReconstructionModule(ExactExport):
         Both losses go back in one pass and leave no gradient in the other's weights, so one optimiser steps both:
         gradient clipping, accumulation, step counts and resuming are Lightning's own.
         """
-        set_default_length(self.trainer, self.train_images)
         generator = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         groups = [{"params": generator}]
         if self.loss.discriminator is not None:
             groups.append({"params": list(self.loss.discriminator.parameters())})
-        rates = [self.learning_rate, self.learning_rate * DISCRIMINATOR_RATIO][: len(groups)]
-        optimizer = torch.optim.Adam(groups, lr=self.learning_rate, betas=(0.5, 0.99))
-        steps = int(self.trainer.estimated_stepping_batches)
-        scheduler = OneCycle(optimizer, rates, total_steps=steps, pct_start=0.1)
+        optimizer = torch.optim.Adam(groups, lr=self.learning_rate, betas=BETAS)
+        scheduler = Cycle(
+            optimizer,
+            lambda: [self.learning_rate, self.learning_rate * DISCRIMINATOR_RATIO][: len(groups)],
+            lambda share: place(self.trainer, self.train_images, share),
+        )
+        tell_if_endless(self.trainer, self.train_images)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def configure_callbacks(self) -> list[Callback]:
-        """Return anomalib's own callbacks and the calibration."""
+        """Return anomalib's own callbacks, the calibration, and what sees to the length of a fit."""
         callbacks: Any = super().configure_callbacks()
-        return [*callbacks, self.calibration]
+        own = [*callbacks, self.calibration]
+        return [*own, Length(self._untold, own)]
+
+    def setup(self, stage: str) -> None:
+        """Refuse a precision in which nothing can be fitted; until a checkpoint is loaded, a fit is one from the start.
+
+        Raises:
+            ValueError: If the weights themselves are to be in half precision.
+        """
+        precision = str(self.trainer.precision)
+        fits = not precision.endswith("-true") or precision == "32-true"
+        check("Precision", precision, fits, "32-true, bf16-mixed or 16-mixed: memories and thresholds need 32 bit")
+        if stage == "fit":
+            self._resumed = False
 
     def on_fit_start(self) -> None:
-        """Load the backbone, unless a checkpoint brought its own."""
+        """Learn again after an evaluation, and load the backbone, unless a checkpoint brought its own."""
+        self.train()
         if not self.prepared:
             self.model.features.load()
 
     def on_train_start(self) -> None:
-        """Prepare, unless a checkpoint brought what comes of it."""
-        if self.prepared:
+        """Prepare from images of this training, drawn by the run's seed, unless it goes on from a checkpoint."""
+        if self._resumed:
             return
-        dataset: Any = self.calibration.training
-        step = max(1, len(dataset) // PREPARATION_IMAGES)
-        some = dataset.subsample(list(range(0, len(dataset), step))[:PREPARATION_IMAGES])
-        self.model.prepare(list(self.calibration.images(self, some)))
+        seed = self.trainer.strategy.broadcast(torch.initial_seed() % 2**31)
+        with isolate_rng(), self.full_precision():
+            normals = list(self.calibration.some(self, PREPARATION_IMAGES, seed))
+            self.model.prepare(normals, seed)
+        same_on_all_ranks(self)
         self.prepared.fill_(value=True)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
@@ -139,7 +183,7 @@ class ReconstructionModule(ExactExport):
         cycle: Any = self.lr_schedulers()
         try:
             for number, self._chunk in enumerate(self._chunks):  # noqa: B020 # the closure reads it
-                if isinstance(cycle, OneCycle):  # a user's optimisers may have another schedule, or none
+                if isinstance(cycle, Cycle):  # a user's optimisers may have another schedule, or none
                     cycle.move(number / len(self._chunks))
                 super().optimizer_step(*args, **kwargs)
         finally:
@@ -152,7 +196,7 @@ class ReconstructionModule(ExactExport):
         terms = self.loss(image, self.model(image))
         self.log_dict({f"train_{name}": term for name, term in terms.items()}, batch_size=len(image))
         total = torch.stack(list(terms.values())).sum()
-        self.log("train_loss", total, prog_bar=True, batch_size=len(image))
+        self.log("train_loss", total, on_step=True, on_epoch=True, prog_bar=True, batch_size=len(image))
         return total
 
     def on_train_epoch_end(self) -> None:
@@ -162,16 +206,47 @@ class ReconstructionModule(ExactExport):
             self.log_dict({f"memory_{name}_{key}": value for key, value in usage.items()}, sync_dist=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the arguments that scales and thresholds depend on: `load_from_checkpoint` overwrites the host's."""
+        """Let a checkpoint be whole: with scales and thresholds of its weights, and what it needs of files."""
+        self.calibration.complete(self, checkpoint)
         super().on_save_checkpoint(checkpoint)
-        checkpoint[SCORED_BY] = scored_by(self.hparams)
+        checkpoint["hyper_parameters"] |= self.portable()
+        checkpoint[OWN] = described(self, checkpoint["hyper_parameters"])
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse arguments that would score by other rules than the checkpoint's scales and thresholds."""
-        super().on_load_checkpoint(checkpoint)
-        check_same_score(type(self), scored_by(self.hparams), checkpoint.get(SCORED_BY, {}))
+        """Be what the checkpoint was trained as: its arguments, unless others were given, and its parts.
 
-    def on_validation_start(self) -> None:
+        Raises:
+            ValueError: If an argument or a part was given that does not fit the checkpoint, or it is of another model.
+        """
+        check_own(self, checkpoint)
+        resumed = self._trainer is not None and self._trainer.state.fn == "fit"
+        self.adopt(settled(type(self), self.portable_arguments, checkpoint[OWN]["arguments"], resumed))
+        with parts_of_checkpoint(self, checkpoint):
+            super().on_load_checkpoint(checkpoint)
+        self._resumed = resumed
+
+    @property
+    def portable_arguments(self) -> dict[str, Any]:
+        """Arguments of this model that do not depend on this machine's files."""
+        return {**self.hparams, **self.portable()}
+
+    def portable(self) -> dict[str, Any]:
+        """Return arguments by which a checkpoint is built anew where files that were given are missing."""
+        return {}
+
+    def adopt(self, arguments: dict[str, Any]) -> None:
+        """Become a model of other arguments, unless they are this one's."""
+        if all(same(value, self.portable_arguments.get(name)) for name, value in arguments.items()):
+            return
+        parts = dict.fromkeys(("pre_processor", "post_processor", "evaluator", "visualizer"), False)
+        other = type(self)(**arguments, **parts).to(self.device)
+        for name in ("model", "loss", "learning_rate", "train_images"):
+            setattr(self, name, getattr(other, name))
+        for name in ("fraction", "false_alarm_rate"):
+            setattr(self.calibration, name, getattr(other.calibration, name))
+        self.hparams.update(arguments)
+
+    def on_validation_epoch_start(self) -> None:
         """Refuse the untrained; in a fit the calibration has come before, and a check before it is of no scores."""
         if not self.trainer.sanity_checking:
             check_trained(self)
@@ -196,7 +271,7 @@ class ReconstructionModule(ExactExport):
         with self.full_precision():
             inferred = self.model.infer(batch.image)
             predictions = self.model.predict(batch.image, inferred)
-        pictures = {name: picture.clamp(0, 1) for name, picture in self.pictures(inferred).items()}
+            pictures = self.pictures(inferred, drawn_fields(self._trainer))
         return with_reconstruction(batch, predictions, **pictures)
 
     def full_precision(self) -> torch.autocast:

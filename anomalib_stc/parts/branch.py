@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from anomalib_stc.parts.blocks import conv_block, shuffle_block, up_block
+from anomalib_stc.parts.checks import check_whole
 from anomalib_stc.parts.clusters import cluster_means, cosine_kmeans, reseed_empty, sample_points
 from anomalib_stc.parts.features import GRID_STRIDE
 from anomalib_stc.parts.memory import Memory
@@ -44,7 +45,13 @@ class Branch(nn.Module):
 
 
 def structure_encoder(channels: int, stride: int, key_channels: int) -> nn.Sequential:
-    """Return convolutions from a structure to queries on the feature grid."""
+    """Return convolutions from a structure to queries on the feature grid.
+
+    Raises:
+        ValueError: If there are too few channels.
+    """
+    check_whole("Structure's channels", channels)
+    check_whole("Key channels", key_channels, 2)
     if stride == GRID_STRIDE:
         head: list[nn.Module] = [conv_block(channels, key_channels, kernel_size=1)]
     else:
@@ -76,7 +83,7 @@ def memories_of(branches: Mapping[str, Branch]) -> dict[str, Memory]:
 
 @torch.no_grad()
 def initialise_memories(
-    branches: Mapping[str, Branch], structures: Sequence[Mapping[str, Tensor]], features: Sequence[Tensor]
+    branches: Mapping[str, Branch], structures: Sequence[Mapping[str, Tensor]], features: Sequence[Tensor], seed: int
 ) -> None:
     """Write cluster means to the memories of branches in training mode; the same clusters for every branch.
 
@@ -86,17 +93,16 @@ def initialise_memories(
         branches: Branches by name; those without a memory are left out.
         structures: What every branch sees of the normal images, by its name, in batches.
         features: Texture features (B, D, h, w) of the same batches.
-
-    Raises:
-        ValueError: If the images have fewer grid positions than there are items.
+        seed: Seed of positions and clusters, the same for every branch.
     """
     memories = memories_of(branches)
     if not memories:
         return
-    points = sample_points(features)
     items = len(next(iter(memories.values())).values)
-    label = reseed_empty(cosine_kmeans(points, items)[0], items)
+    points = sample_points(features, seed, items)
+    label = reseed_empty(cosine_kmeans(points, items, seed)[0], items, seed)
     values = cluster_means(points, label, items)
     for name, memory in memories.items():
-        queries = unit(sample_points([branches[name].encoder(batch[name]) for batch in structures]))
+        encoded = [branches[name].encoder(batch[name]) for batch in structures]
+        queries = unit(sample_points(encoded, seed, items))
         memory.write(cluster_means(queries, label, items), values)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from anomalib_stc.parts.backbone import create_backbone, load_pretrained
+from anomalib_stc.parts.checks import check_positive
 from anomalib_stc.parts.rounding import unit
 
 GRID_STRIDE = 8
@@ -88,10 +89,14 @@ class ColouredFeatures(TextureFeatures):
     Args:
         texture: The other features.
         weight: Factor of the colours less mid-grey, in [0, 1] before.
+
+    Raises:
+        ValueError: If the weight is not positive.
     """
 
     def __init__(self, texture: TextureFeatures, weight: float) -> None:
         super().__init__()
+        check_positive("Weight of colours", weight, COLOUR)
         self.texture = texture
         self.weight = weight
         self.channels = texture.channels + 3

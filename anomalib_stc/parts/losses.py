@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from anomalib_stc.parts.discriminator import LEAST_SQUARES, Game, PatchDiscriminator, adversarial_losses
+from anomalib_stc.parts.sizes import within
 
 Terms = dict[str, Callable[[], Tensor]]
 
@@ -25,6 +26,8 @@ class Losses(nn.Module, ABC):
     def __init__(self, weights: Mapping[str, float], bias: bool = True) -> None:
         super().__init__()
         self.weights = dict(weights)
+        self.zero: Tensor
+        self.register_buffer("zero", torch.zeros(()), persistent=False)  # has the weights' type and device
         self.discriminator = PatchDiscriminator(bias=bias) if weights["adversarial"] else None
 
     @abstractmethod
@@ -42,13 +45,14 @@ class Losses(nn.Module, ABC):
         """Return the weighted terms by name; those with weight zero are neither computed nor returned.
 
         Args:
-            image: Normal images (B, 3, H, W) in [0, 1].
+            image: Normal images (B, 3, H, W) in [0, 1], of any floating type.
             learnt: What the model learnt of them; it has a ``reconstruction`` (B, 3, H, W), and the ``window`` of it
                 that the discriminator looks at.
 
         Raises:
             ValueError: If a term is not finite; the sentence names it.
         """
+        image = within(image, self.zero.dtype)
         window = image[learnt.window], learnt.reconstruction[learnt.window]
         terms = {
             name: self.weights[name] * term()

@@ -4,14 +4,15 @@ After MemAE (Gong et al., ICCV 2019): softmax, shrinkage, renormalisation. Keys 
 memory maps one space on another; the shrinkage scales with the number of items and never cuts all of them.
 """
 
+from math import inf
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from anomalib_stc.parts.checks import check
-from anomalib_stc.parts.rounding import unit
+from anomalib_stc.parts.checks import check, check_positive, check_whole
+from anomalib_stc.parts.rounding import EPSILON, unit
 
 
 class MemoryRead(NamedTuple):
@@ -34,7 +35,7 @@ class Memory(nn.Module):
             in an exported graph moves no item in or out with a jump.
 
     Raises:
-        ValueError: If there is no item.
+        ValueError: If a number is out of range.
     """
 
     def __init__(
@@ -46,7 +47,11 @@ class Memory(nn.Module):
         shrink: float = 1.0,
     ) -> None:
         super().__init__()
-        check("Memory items", items, items > 0, "1 or more")
+        check_whole("Memory items", items)
+        check_whole("Memory's key channels", key_channels)
+        check_whole("Memory's value channels", value_channels)
+        check_positive("Memory's temperature", temperature, 10.0)
+        check("Memory's shrinkage", shrink, 0 <= shrink < inf, "0 or more, as 1")
         self.keys = nn.Parameter(torch.randn(items, key_channels))
         self.values = nn.Parameter(torch.randn(items, value_channels))
         self.log_temperature = nn.Parameter(torch.tensor(float(temperature)).log())
@@ -82,10 +87,9 @@ class Memory(nn.Module):
             ``dead``, the number of items with less than a hundredth of an equal share, and ``perplexity``, the
             effective number of items in use, from 1 (collapse) to the number of items.
         """
-        share = self.usage / self.usage.sum().clamp(min=1e-12)
+        share = self.usage / self.usage.sum().clamp(min=EPSILON)
         self.usage.zero_()
-        entropy = -(share * share.clamp(min=1e-12).log()).sum()
-        return {"dead": (share < 0.01 / len(share)).sum().float(), "perplexity": entropy.exp()}
+        return {"dead": (share < 0.01 / len(share)).sum().float(), "perplexity": torch.special.entr(share).sum().exp()}
 
 
 def affinity(query: Tensor, keys: Tensor, temperature: Tensor | float) -> Tensor:

@@ -30,10 +30,18 @@ def upper_quantile(values: Tensor, quantile: float) -> Tensor:
         msg = f"{values.numel()} values came where one at least, and finite ones only, are expected: hold out images."
         raise ValueError(msg)
     exact = values.detach().flatten().cpu().double()
-    result = torch.quantile(exact, quantile)
+    result = _empirical(exact, quantile)
     if 1 < len(exact) < 1 / (1 - quantile):
         result = torch.maximum(result, _normal_bound(exact, quantile))
     return result.to(values)
+
+
+def _empirical(values: Tensor, quantile: float) -> Tensor:
+    """Return what `torch.quantile` does, which takes no more than 16 million values: 16 thousand images of 1024 cells."""
+    ordered = values.sort().values
+    place = quantile * (len(ordered) - 1)
+    below = int(place)
+    return torch.lerp(ordered[below], ordered[min(below + 1, len(ordered) - 1)], place - below)
 
 
 def _normal_bound(values: Tensor, quantile: float) -> Tensor:

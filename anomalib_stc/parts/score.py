@@ -1,6 +1,7 @@
 """From residual maps to a calibrated anomaly map and an image score, inside the exported graph."""
 
 from collections.abc import Callable, Mapping
+from math import inf
 from typing import Final, Literal, get_args
 
 import torch
@@ -8,7 +9,7 @@ from kornia.filters import gaussian_blur2d
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from anomalib_stc.parts.checks import check_known
+from anomalib_stc.parts.checks import check, check_known, check_weights
 from anomalib_stc.parts.rounding import EPSILON
 from anomalib_stc.parts.sizes import resize_maps
 
@@ -31,12 +32,14 @@ class AnomalyScore(nn.Module):
             peak does not decide, or ``mean`` for diffuse anomalies.
 
     Raises:
-        ValueError: If the reduction is unknown.
+        ValueError: If the reduction is unknown, or weights or width are out of range.
     """
 
     def __init__(self, weights: Mapping[str, float], sigma: float, reduction: ImageScore = "max") -> None:
         super().__init__()
         check_known("Image score", reduction, get_args(ImageScore))
+        check_weights("Score weights", weights)
+        check("Smoothing", sigma, 0 <= sigma < inf, "0 pixels or more, as 4")
         self.terms = tuple(weights)
         self.weights = {name: weight for name, weight in weights.items() if weight != 0}
         self.sigma = sigma
@@ -72,10 +75,28 @@ class AnomalyScore(nn.Module):
 
     def smooth(self, anomaly_map: Tensor) -> Tensor:
         """Blur a map (B, 1, H, W) with the Gaussian of this score."""
-        if self.sigma == 0:
+        margin = self._margin
+        if margin == 0:
             return anomaly_map
-        side = 2 * round(3 * self.sigma) + 1
+        self.check_size(anomaly_map.shape[-2:])
+        side = 2 * margin + 1
         return gaussian_blur2d(anomaly_map, (side, side), (self.sigma, self.sigma), border_type="reflect")
+
+    @property
+    def _margin(self) -> int:
+        """Pixels on each side that the Gaussian looks at; beyond the map's border it sees the map's reflection."""
+        return round(3 * self.sigma)
+
+    def check_size(self, size: tuple[int, ...]) -> None:
+        """Raise a `ValueError` if the Gaussian is wider than maps of this height and width."""
+        most = (min(size) - 1) // 3
+        check("Smoothing", self.sigma, self._margin < min(size), f"at most {most} pixels where a side has {min(size)}")
+
+    @torch.no_grad()
+    def forget(self) -> None:
+        """Be untrained again: the scales belong to other weights."""
+        for name in self.terms:
+            self.scale(name).fill_(torch.nan)
 
     @torch.no_grad()
     def calibrate(self, means: Mapping[str, Tensor]) -> None:

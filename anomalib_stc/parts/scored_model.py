@@ -22,28 +22,48 @@ class ScoredModel(nn.Module, ABC):
     score: AnomalyScore
 
     @property
+    def dtype(self) -> torch.dtype:
+        """Type of the weights: images are brought to it."""
+        return next(self.parameters()).dtype
+
+    @property
     def memories(self) -> dict[str, Memory]:
         """Memories by name, of models that have some."""
         return {}
 
+    def check_size(self, size: tuple[int, ...]) -> None:
+        """Raise a `ValueError` if a part cannot work at this height and width, before anything runs."""
+        self.score.check_size(size)
+
     @abstractmethod
-    def prepare(self, normals: list[Tensor]) -> None:
-        """Fill memories and the like from some normal images, batches (B, 3, H, W), once before training."""
+    def prepare(self, normals: list[Tensor], seed: int) -> None:
+        """Fill memories and the like from some normal images, once before training.
+
+        Args:
+            normals: Batches (B, 3, H, W) in [0, 1], one image in all at least.
+            seed: Seed of what is drawn and clustered; the global random state is left as it was.
+        """
 
     @abstractmethod
     def learn(self, image: Tensor) -> Any:
-        """Return what a loss needs of images (B, 3, H, W); every random choice of a training step is made here.
+        """Return what a loss needs of images, see `checked`; every random choice of a training step is made here.
 
         It has a ``reconstruction`` (B, 3, H, W) and a ``window`` of it, see `Losses`.
         """
 
     @abstractmethod
     def infer(self, image: Tensor) -> Any:
-        """Infer what is normal of images (B, 3, H, W); it has a ``reconstruction``. There is no random number in it."""
+        """Infer what is normal of images, see `checked`; it has a ``reconstruction``. There is no random number in it."""
 
     @abstractmethod
     def residuals(self, image: Tensor, inferred: Any, names: Collection[str]) -> dict[str, Tensor]:
-        """Return the named terms of the score as maps (B, 1, h, w), not calibrated."""
+        """Return the named terms of the score as maps (B, 1, h, w), not calibrated.
+
+        Args:
+            image: The images (B, 3, H, W), as they came.
+            inferred: What `infer` said of them; it holds what they are compared with.
+            names: Terms to compute.
+        """
 
     def forward(self, image: Tensor) -> Any:
         """Return what was learnt in training, map and score in evaluation.
@@ -52,7 +72,7 @@ class ScoredModel(nn.Module, ABC):
             image: Images (B, 3, H, W) in [0, 1], sides multiples of 16.
 
         Raises:
-            ValueError: If a side is not a multiple of 16 or below 64.
+            ValueError: If they are not, see `checked`.
         """
         return self.learn(image) if self.training else self.predict(image, self.infer(image))
 

@@ -1,34 +1,87 @@
-"""Sizes: which images the models take, and how maps of different grids come together."""
+"""Which images the models take, and how maps of different grids come together."""
 
 from collections.abc import Sequence
+from operator import index
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 IMAGE_SIZE = 256  # pixels of a side that the models work at unless told otherwise
 STRIDE = 16  # pixels of the side of the coarsest cell of every model
 LEAST = 64
+SLACK = 1e-3  # of values outside of 0..1: rounding, and the overshoot of a filter
 
 
-def check_image(image: Tensor) -> None:
-    """Raise a `ValueError` unless both sides of images (B, 3, H, W) are multiples of 16, 64 or more."""
+def checked(image: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return images (B, 3, H, W) as `within` does, if they are what the models take.
+
+    What depends on values is not asked while a graph is traced: there, images are clamped and nothing is said.
+
+    Args:
+        image: Images, floating point in 0..1, sides multiples of 16 from 64.
+        dtype: Type of the network's weights.
+
+    Raises:
+        ValueError: If they are not.
+    """
+    if image.ndim != 4 or image.shape[1] != 3 or len(image) == 0:
+        msg = (
+            f"Image of shape {tuple(image.shape)} came where (B, 3, H, W) is expected, one image at least: add the "
+            "batch's dimension, or bring three channels to the second place."
+        )
+        raise ValueError(msg)
+    if not image.is_floating_point():
+        msg = f"Image of type {image.dtype} came where floating point in 0..1 is expected: divide it by its maximum."
+        raise ValueError(msg)
     height, width = image.shape[-2:]
     if height % STRIDE or width % STRIDE or min(height, width) < LEAST:
         msg = f"Image is {height} x {width}, expected multiples of {STRIDE} from {LEAST}: set image_size or resize it."
         raise ValueError(msg)
+    if not (torch.compiler.is_compiling() or torch.jit.is_tracing()):
+        _check_range(image)
+    return within(image, dtype)
 
 
-def height_and_width(image_size: int | Sequence[int], stride: int = 1) -> tuple[int, int]:
-    """Read height and width from one number or two, each of which has to be a positive multiple of the stride."""
-    sides = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
-    if len(sides) != 2 or any(side <= 0 or side % stride for side in sides):
-        nearest = max(round(max(sides, default=0) / stride), 1) * stride
+def _check_range(image: Tensor) -> None:
+    low, high = torch.stack(image.detach().aminmax()).tolist()  # one look at the device's numbers
+    if not (low >= -SLACK and high <= 1 + SLACK):
         msg = (
-            f"Image size {image_size} came where one number or (height, width) is expected, each a positive multiple "
-            f"of {stride}: choose for example {nearest}."
+            f"Image has values from {low:.4g} to {high:.4g}, expected 0 to 1: divide what is in 0..255 by 255, and take "
+            "Normalize out of the pre-processor and the data module's augmentations."
+        )
+        raise ValueError(msg)
+
+
+def within(image: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return images clamped to 0..1, of the given type."""
+    return image.clamp(0, 1).to(dtype)
+
+
+def height_and_width(image_size: int | Sequence[int], stride: int = 1, least: int = 1) -> tuple[int, int]:
+    """Read height and width from one number or two, each of which has to be a multiple of the stride from the least.
+
+    Raises:
+        ValueError: If they are not.
+    """
+    sides = _whole_numbers(image_size)
+    if len(sides) != 2 or any(side < least or side % stride for side in sides):
+        nearest = max(round(max(sides, default=0) / stride), -(-least // stride)) * stride
+        wanted = "positive" if stride == 1 else f"a multiple of {stride} from {max(least, stride)}"
+        msg = (
+            f"Image size {image_size} came where one number or (height, width) is expected, each {wanted}: choose for "
+            f"example {nearest}."
         )
         raise ValueError(msg)
     return sides[0], sides[1]
+
+
+def _whole_numbers(image_size: int | Sequence[int]) -> tuple[int, ...]:
+    """Return one number twice, some as they are, and none where something else came."""
+    try:
+        return tuple(map(index, image_size)) if isinstance(image_size, Sequence) else (index(image_size),) * 2
+    except TypeError:
+        return ()
 
 
 def resize_maps(maps: Tensor, size: tuple[int, ...]) -> Tensor:

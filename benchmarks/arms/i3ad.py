@@ -10,6 +10,7 @@ from anomalib_stc.models import I3ad
 from anomalib_stc.models.i3ad.inpainting import Filled
 from anomalib_stc.models.i3ad.torch_model import SUSPICION, I3adModel, Learnt, Turn
 from anomalib_stc.parts.checks import check_known
+from anomalib_stc.parts.sizes import checked
 
 
 class Autoencoder(I3adModel):
@@ -17,6 +18,7 @@ class Autoencoder(I3adModel):
 
     def learn(self, image: Tensor) -> Learnt:
         """Rebuild images (B, 3, H, W)."""
+        image = checked(image, self.dtype)
         everything = torch.ones_like(image[:, :1])
         return self.learnt(image, everything, self.inpaint.fill(image, 0 * everything))
 

@@ -32,7 +32,7 @@ class Blur(Proxy):
 
     def __call__(self, image: Tensor) -> Tensor:
         """Return blurred images."""
-        return blurred(image, self.side(image))
+        return blurred(image, self.side(image.shape[-2:]))
 
 
 class DownSampled(Proxy):
@@ -40,7 +40,7 @@ class DownSampled(Proxy):
 
     def __call__(self, image: Tensor) -> Tensor:
         """Return images of square cells."""
-        height, width = (max(1, round(length / self.side(image))) for length in image.shape[-2:])
+        height, width = (max(1, round(length / self.side(image.shape[-2:]))) for length in image.shape[-2:])
         return F.interpolate(F.adaptive_avg_pool2d(image, (height, width)), size=image.shape[-2:], mode="nearest")
 
 

@@ -36,7 +36,7 @@ def test_an_arm_trains_all_that_it_has_and_scores(name: str, case: dict[str, Any
     model: Any = arm(name)(image_size=SIDE, **case)
     model.log = model.log_dict = lambda *args, **kwargs: None
     network = model.model
-    network.prepare([images((SIDE, SIDE), 8)])
+    network.prepare([images((SIDE, SIDE), 8)], seed=0)
     assert untrained(model) == []
     network.eval()
     network.calibrate(lambda: iter(images((SIDE, SIDE), 4).split(2)))

@@ -49,7 +49,7 @@ def test_down_sampled_has_square_cells() -> None:
     ("kind", "superpixels", "sentence"),
     [
         ("superpixels", 50, "Proxy is 'superpixels', expected one of edge, blur"),
-        ("blur", -1, "Number of superpixels is -1, expected 1 or more"),
+        ("blur", -1, "Number of superpixels came as -1, expected a whole number, 1 or more"),
     ],
 )
 def test_a_wrong_argument_is_one_sentence(kind: str, superpixels: int, sentence: str) -> None:

@@ -1,5 +1,7 @@
 """What every model of this package promises; a model's tests inherit this class and say how to build a small one."""
 
+import copy
+import math
 import pickle
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -66,6 +68,61 @@ class ModelContract(ABC):
     def build(**arguments: Any) -> AnomalibModule:
         """Return a small, untrained model for images of `SIDE` pixels."""
 
+    @pytest.mark.parametrize(
+        ("arguments", "sentence"),
+        [
+            *[({"image_size": size}, "Image size .* multiple of 16 from 64") for size in (0, 48, 70, -64, (64, 48), 64.5)],
+            *[({"smoothing": width}, "Smoothing came as .*, expected 0 pixels") for width in (-1.0, math.nan, math.inf)],
+            ({"smoothing": 25.0}, "Smoothing came as 25.0, expected at most 21 pixels where a side has 64"),
+            *[({"score_weights": {"pixel": w}}, "Score weights") for w in (-1.0, math.nan, math.inf)],
+            *[({"loss_weights": {"adversarial": w}}, "Loss weights are") for w in (-1.0, math.nan, math.inf)],
+        ],
+    )
+    def test_an_argument_out_of_range_is_one_sentence_at_once(self, arguments: dict[str, Any], sentence: str) -> None:
+        with pytest.raises(ValueError, match=f"^{sentence}"):
+            self.build(**arguments)
+
+    def test_what_does_not_fit_another_size_is_told_before_training(self) -> None:
+        """A pre-processor of the user's own decides the size; the constructor does not know it."""
+        model = self.build(image_size=256, smoothing=25.0).model
+        with pytest.raises(ValueError, match=r"^Smoothing came as 25.0, expected at most 21 pixels where a side has 64"):
+            model.prepare([images((SIDE, SIDE), 2)], seed=0)
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def whole(cls) -> Any:
+        """A torch model as large as the defaults make it, on random weights."""
+        return type(cls.build())().model
+
+    @pytest.mark.parametrize("count", [1, 2, 3, 5])
+    @pytest.mark.parametrize("side", [SIDE, 256])
+    @pytest.mark.parametrize("kind", ["noise", "black", "constant"])
+    @torch.no_grad()
+    def test_few_images_prepare(self, whole: Any, kind: str, side: int, count: int) -> None:
+        """Also where they have fewer places than there are clusters, or all places are equal."""
+        given = images((side, side), count) if kind == "noise" else made_images(kind, (side, side)).repeat(count, 1, 1, 1)
+        shapes = {name: value.shape for name, value in whole.state_dict().items()}
+        whole.train().prepare([given], seed=0)
+        filled = {name: value for name, value in whole.state_dict().items() if "scale_" not in name}
+        assert [name for name, value in filled.items() if not value.isfinite().all()] == []
+        assert {name: value.shape for name, value in whole.state_dict().items()} == shapes
+        for memory in whole.memories.values():
+            assert memory.keys.norm(dim=1).min() > 0.1, "every item is the mean of some places"
+
+    @torch.no_grad()
+    def test_the_seed_decides_what_is_prepared(self) -> None:
+        first, same, other = (self.build().model.train() for _ in range(3))
+        for model in (same, other):
+            model.load_state_dict(first.state_dict())
+        state = torch.get_rng_state()
+        for model, seed in ((first, 1), (same, 1), (other, 2)):
+            model.prepare([images((SIDE, SIDE), 4)], seed)
+        assert torch.equal(state, torch.get_rng_state()), "the global random state stays"
+        one, again, another = (model.state_dict() for model in (first, same, other))
+        assert differing(one, again) == set()
+        filled = {"codebook.items", "extraction.memory.values", "branches.low_level.memory.values"}
+        assert differing(one, another) & filled
+
     @pytest.fixture(scope="class")
     @classmethod
     def trained(cls, demo_root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[AnomalibModule, Engine]:
@@ -109,6 +166,69 @@ class ModelContract(ABC):
                 model.test_step(batches[1])
         for name in ("pred_score", "anomaly_map", "reconstruction"):
             torch.testing.assert_close(getattr(batches[0], name), getattr(batches[1], name), rtol=0, atol=0)
+
+    @pytest.mark.parametrize("mode", ["train", "eval"])
+    def test_what_is_no_image_in_0_to_1_is_one_sentence(self, mode: str) -> None:
+        model = self.build()
+        model.log = model.log_dict = lambda *args, **kwargs: None
+        step = model.train().training_step if mode == "train" else model.eval().test_step
+        given = images((SIDE, SIDE), 2)
+        for wrong, sentence in (
+            (255 * given, r"^Image has values from .*, expected 0 to 1: divide what is in 0\.\.255 by 255, and .*\.$"),
+            (given - 0.5, r"^Image has values from -0\.5 to 0\.\d+, expected 0 to 1: .* take Normalize out of .*\.$"),
+            (torch.where(given < 0.5, torch.nan, given), r"^Image has values from nan to nan, expected 0 to 1: .*\.$"),
+            (given[..., :48], r"^Image is 64 x 48, expected multiples of 16 from 64: set image_size or resize it\.$"),
+        ):
+            with pytest.raises(ValueError, match=sentence):
+                step(ImageBatch(image=wrong), 0)
+
+    def test_rounding_beyond_the_range_changes_no_score(self, trained: Any) -> None:
+        """What is inferred from and what it is compared with are the same image."""
+        model, _ = trained
+        given = made_images("saturated", (SIDE, SIDE))
+        batches = [ImageBatch(image=given), ImageBatch(image=(given - 0.5) * 1.001 + 0.5)]
+        batches[1].image = torch.where((given > 0) & (given < 1), given, batches[1].image)
+        assert batches[1].image.min() < 0 < 1 < batches[1].image.max()
+        with torch.no_grad():
+            for batch in batches:
+                model.test_step(batch)
+        assert torch.equal(batches[0].anomaly_map, batches[1].anomaly_map)
+        assert torch.equal(batches[0].pred_score, batches[1].pred_score)
+
+    @pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+    def test_images_of_another_floating_type_are_as_good(self, trained: Any, dtype: torch.dtype) -> None:
+        model, _ = trained
+        given = (255 * images((SIDE, SIDE), 2)).round() / 255
+        batch = ImageBatch(image=given.to(dtype))
+        with torch.no_grad():
+            expected = model.model(given)
+            model.test_step(batch)
+        torch.testing.assert_close(batch.anomaly_map, expected.anomaly_map[:, 0], atol=1e-2, rtol=1e-2)
+        learner = reloaded(*trained).train()
+        learner.log = learner.log_dict = lambda *args, **kwargs: None
+        for mixed in (False, True):
+            with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+                loss = learner.training_step(ImageBatch(image=given.to(dtype)), 0)
+            loss.backward()
+            assert loss.isfinite()
+
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+    def test_weights_of_half_precision_give_finite_scores(self, trained: Any, dtype: torch.dtype) -> None:
+        """As GPUs compute an export that is given no hint; within a tenth of the range of all maps."""
+        model, _ = trained
+        exact = model.model
+        half = copy.deepcopy(exact).to(dtype)
+        given = torch.cat([made_images(name, (SIDE, SIDE)) for name in FLAT] + [images((SIDE, SIDE), 2)])
+        with torch.no_grad():
+            expected, found = exact(given), half(given.to(dtype))
+            inferred = half.infer(given.to(dtype))
+            residuals = half.residuals(given.to(dtype), inferred, half.score.terms)
+        assert all(residual.isfinite().all() for residual in residuals.values())
+        span = expected.anomaly_map.amax().item()
+        for name in ("pred_score", "anomaly_map"):
+            value = getattr(found, name)
+            assert value.dtype == dtype
+            torch.testing.assert_close(value.float(), getattr(expected, name), atol=0.1 * span, rtol=0)
 
     def test_checkpoint_round_trip(self, trained: Any) -> None:
         model, _ = trained
@@ -163,6 +283,14 @@ class ModelContract(ABC):
         self, trained: Any, programs: Any, kind: str, batch: int, size: tuple[int, int]
     ) -> None:
         assert_same(trained[0], programs[kind], images(size, batch))
+
+    @pytest.mark.parametrize("kind", RUNTIMES)
+    def test_an_export_clamps_what_torch_refuses(self, trained: Any, programs: Any, kind: str) -> None:
+        """A graph cannot speak; it gives the scores of the clamped image, whatever a device's loader divided by."""
+        for wrong in (255 * images((SIDE, SIDE), 2), 4 * images((SIDE, SIDE), 2) - 2):
+            assert_same(trained[0], programs[kind], wrong.clamp(0, 1), given=wrong)
+            with pytest.raises(ValueError, match=r"^Image has values from .* to .*, expected 0 to 1: "):
+                trained[0].model(wrong)
 
     @pytest.mark.parametrize("kind", RUNTIMES)
     @pytest.mark.parametrize("name", FLAT)
@@ -237,15 +365,27 @@ class ModelContract(ABC):
         assert type(get_model(name)).__name__ == name
 
 
-def assert_same(model: Any, program: Program, given: torch.Tensor) -> None:
-    """Assert that a program gives a model's finite scores, maps and labels for images (B, 3, H, W)."""
+def assert_same(model: Any, program: Program, image: torch.Tensor, given: torch.Tensor | None = None) -> None:
+    """Assert that a program gives a model's finite scores, maps and labels for images (B, 3, H, W).
+
+    Args:
+        model: The model.
+        program: What became of it.
+        image: What the model is given.
+        given: What the program is given, if it is something else.
+    """
     with torch.no_grad():
-        expected = model(given)
-    result = program(given.numpy())
+        expected = model(image)
+    result = program((image if given is None else given).numpy())
     for name in ("pred_score", "anomaly_map"):
         assert np.isfinite(result[name]).all(), name
         np.testing.assert_allclose(result[name].reshape(-1), getattr(expected, name).flatten(), atol=1e-3, rtol=0)
     np.testing.assert_array_equal(result["pred_label"].reshape(-1), expected.pred_label.flatten())
+
+
+def differing(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> set[str]:
+    """Names of the values that are not the same in two states; what is no number in both is."""
+    return {name for name, value in one.items() if not torch.allclose(value, other[name], 0, 0, equal_nan=True)}
 
 
 def untrained(model: Any) -> list[str]:

@@ -82,7 +82,14 @@ def test_a_second_config_changes_what_it_names_and_nothing_else(name: str, chang
 
 
 WRONG = {
-    "--model.memory_items=0": "Memory items came as 0, expected 1 or more.",
+    "--model.memory_items=0": "Memory items came as 0, expected a whole number, 1 or more.",
+    "--model.smoothing=-1": "Smoothing came as -1.0, expected 0 pixels or more, as 4.",
+    "--model.smoothing=.nan": "Smoothing came as nan, expected 0 pixels or more, as 4.",
+    "--model.smoothing=90": "Smoothing came as 90.0, expected at most 85 pixels where a side has 256.",
+    "--model.loss_weights.pixel=.inf": "Loss weights are {'pixel': inf",
+    "--model.score_weights.pixel=.nan": "Score weights are {'pixel': nan",
+    "--model.image_size=0": "Image size 0 came where one number or (height, width) is expected",
+    "--model.image_size=48": "Image size 48 came where one number or (height, width) is expected",
     "--model.score_weights.edges=1": "Score weights has edges, expected some of pixel, correspondence",
     "--model.backbone=resnet0": "Backbone 'resnet0' cannot be built",
     "--model.image_size=70": "Image size 70 came where one number or (height, width) is expected",

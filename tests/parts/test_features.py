@@ -1,5 +1,7 @@
 """Texture features lie on one grid, with levels of equal length; patches are the pixels themselves."""
 
+import math
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -74,6 +76,12 @@ def test_patches_need_no_weights() -> None:
     features.load()
     assert features.state_dict() == {}
     assert not features(torch.full((1, 3, 16, 16), 0.5)).any()
+
+
+@pytest.mark.parametrize("weight", [-1.0, math.nan, math.inf])
+def test_a_wrong_weight_of_colours_is_one_sentence(weight: float) -> None:
+    with pytest.raises(ValueError, match=r"^Weight of colours came as .*, expected a finite number above 0, as 1\.0\.$"):
+        texture_features("none", colour=weight)
 
 
 def test_colours_are_weighted_means_of_cells_after_the_other_features() -> None:

@@ -1,6 +1,8 @@
 """The memory answers with convex combinations of its values, by closed forms."""
 
+from math import inf, nan
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -119,10 +121,23 @@ def test_continuity_where_the_cut_reaches_half_of_the_largest_weight() -> None:
     assert model.address(query).diff(dim=-1).abs().max() < 0.01
 
 
-@pytest.mark.parametrize("items", [0, -1])
-def test_no_items_is_one_sentence(items: int) -> None:
-    with pytest.raises(ValueError, match=rf"^Memory items came as {items}, expected 1 or more\.$"):
-        memory(items)
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        *[({"items": items}, "Memory items came as .*, expected a whole number, 1 or more") for items in (0, -1, 2.5)],
+        *[({"temperature": t}, "Memory's temperature came as .* above 0, as 10.0") for t in (0.0, -1.0, nan, inf)],
+        *[({"shrink": shrink}, "Memory's shrinkage came as .*, expected 0 or more, as 1") for shrink in (-0.1, nan, inf)],
+    ],
+)
+def test_a_wrong_argument_is_one_sentence(arguments: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValueError, match=rf"^{sentence}\.$"):
+        memory(**arguments)
+
+
+@pytest.mark.parametrize("channels", [(0, 4), (4, 0)])
+def test_a_memory_of_no_channels_is_one_sentence(channels: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match=r"^Memory's (key|value) channels came as 0, expected a whole number, 1 or more"):
+        Memory(2, *channels)
 
 
 def test_gradient_reaches_keys_values_temperature_and_query() -> None:
@@ -162,6 +177,14 @@ def test_usage_ranges_from_collapse_to_all_items(used: int, dead: int, perplexit
     usage = model.pop_usage()
     assert usage["dead"] == dead
     assert usage["perplexity"].item() == pytest.approx(perplexity, abs=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_usage_of_half_precision_is_a_number(dtype: torch.dtype) -> None:
+    model = axes(temperature=1000.0, shrink=1.0).to(dtype).train()
+    assert model.pop_usage() == {"dead": 4, "perplexity": 1}, "nothing was used"
+    model(torch.eye(4, dtype=dtype)[:1].view(1, 4, 1, 1))
+    assert model.pop_usage() == {"dead": 3, "perplexity": 1}
 
 
 def test_usage_starts_anew_and_counts_training_only() -> None:

@@ -1,5 +1,6 @@
 """The score is the calibrated, weighted, smoothed mean of its terms, by closed forms."""
 
+from math import inf, nan
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,36 @@ def test_weights_may_change_between_saving_and_loading() -> None:
     loaded = AnomalyScore({"a": 0.0, "b": 1.0}, sigma=0.0)
     loaded.load_state_dict(saved.state_dict())
     assert loaded.calibrated
+
+
+@pytest.mark.parametrize("sigma", [1e-300, 1e-30, 0.1])
+def test_a_gaussian_within_a_pixel_leaves_the_map_alone(sigma: float) -> None:
+    assert torch.equal(AnomalyScore({"a": 1.0}, sigma).smooth(noise(1, 1, *SIZE)), noise(1, 1, *SIZE))
+
+
+@pytest.mark.parametrize("sigma", [-1.0, nan, inf])
+def test_a_wrong_width_is_one_sentence(sigma: float) -> None:
+    with pytest.raises(ValueError, match=rf"^Smoothing came as {sigma}, expected 0 pixels or more, as 4\.$"):
+        AnomalyScore({"a": 1.0}, sigma)
+
+
+@pytest.mark.parametrize(("side", "widest"), [(64, 21), (80, 26), (256, 85)])
+def test_a_gaussian_wider_than_the_map_is_one_sentence(side: int, widest: int) -> None:
+    """The sentence names the widest that fits."""
+    sentence = rf"^Smoothing came as 90\.0, expected at most {widest} pixels where a side has {side}\.$"
+    score = AnomalyScore({"a": 1.0}, 90.0)
+    for ask in (lambda: score.check_size((side, 300)), lambda: score.smooth(noise(1, 1, side, 300))):
+        with pytest.raises(ValueError, match=sentence):
+            ask()
+    fits = AnomalyScore({"a": 1.0}, float(widest))
+    fits.check_size((side, 300))
+    assert fits.smooth(noise(1, 1, side, 300)).isfinite().all()
+
+
+@pytest.mark.parametrize("weights", [{}, {"a": 0.0}, {"a": -1.0}, {"a": nan}, {"a": inf}])
+def test_wrong_weights_are_one_sentence(weights: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=r"^Score weights are .*, expected numbers from 0 to 1e\+06, one .*\.$"):
+        AnomalyScore(weights, 1.0)
 
 
 def test_unknown_reduction_is_one_sentence() -> None:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from anomalib_stc.parts.checks import check
+from anomalib_stc.parts.checks import check, check_whole
 from anomalib_stc.parts.features import GRID_STRIDE
 from anomalib_stc.parts.quantile import upper_quantile
 
@@ -20,13 +20,13 @@ class AdaptiveMask(nn.Module):
             Training masks hide up to .6 of the image.
 
     Raises:
-        ValueError: If one is out of range, or a single suspicious cell and its neighbours are more than that share.
+        ValueError: If one is out of range.
     """
 
     def __init__(self, normal: float = 0.97, dilation: int = 1, area: float = 0.5) -> None:
         super().__init__()
         check("Mask quantile", normal, 0 < normal < 1, "a share between 0 and 1, as 0.97")
-        check("Mask dilation", dilation, dilation >= 0, "0 cells or more")
+        check_whole("Mask dilation", dilation, 0)
         check("Mask cap", area, 0 < area < 1, "a share between 0 and 1, as 0.5")
         self.normal = normal
         self.dilation = dilation
@@ -34,20 +34,37 @@ class AdaptiveMask(nn.Module):
         self.threshold: Tensor
         self.register_buffer("threshold", torch.tensor(0.0))
 
+    @property
+    def side(self) -> int:
+        """Cells along a suspicious one and its neighbours."""
+        return 2 * self.dilation + 1
+
+    def most(self, size: tuple[int, ...]) -> int:
+        """Return the number of cells of a height and width in pixels that may be hidden."""
+        return int(self.area * ((size[0] // GRID_STRIDE) * (size[1] // GRID_STRIDE)))
+
+    def check_size(self, size: tuple[int, ...]) -> None:
+        """Raise a `ValueError` if of this height and width not even one suspicious cell and its neighbours fit in."""
+        most = self.most(size)
+        fits = self.side**2 <= most
+        check("Mask dilation", self.dilation, fits, f"a cell and its neighbours to be at most {most} cells")
+
     def forward(self, residual: Tensor) -> Tensor:
-        """Return masks (B, 1, H, W), 1 where hidden, from residuals (B, 1, H, W)."""
-        side = 2 * self.dilation + 1
-        around = F.max_pool2d(cell_means(residual), side, 1, self.dilation)
-        most = int(self.area * around[0].numel())
-        check("Mask dilation", self.dilation, side**2 <= most, f"a cell and its neighbours to be at most {most} cells")
-        cap = around.flatten(1).topk(most + 1).values[:, -1, None, None, None]
+        """Return masks (B, 1, H, W), 1 where hidden, from residuals (B, 1, H, W).
+
+        Raises:
+            ValueError: See `check_size`.
+        """
+        self.check_size(residual.shape[-2:])
+        around = F.max_pool2d(cell_means(residual), self.side, 1, self.dilation)
+        cap = around.flatten(1).topk(self.most(residual.shape[-2:]) + 1).values[:, -1, None, None, None]
         hidden = (around > torch.maximum(cap, self.threshold)).to(residual.dtype)
         return F.interpolate(hidden, scale_factor=GRID_STRIDE, mode="nearest")
 
     @torch.no_grad()
-    def calibrate(self, residual: Tensor) -> None:
-        """Set the threshold from the residuals (B, 1, H, W) of held-out normal images."""
-        self.threshold.copy_(upper_quantile(cell_means(residual), self.normal))
+    def calibrate(self, cells: Tensor) -> None:
+        """Set the threshold from the cells' mean residuals (n, 1, h, w) of held-out normal images."""
+        self.threshold.copy_(upper_quantile(cells, self.normal))
 
 
 def cell_means(residual: Tensor) -> Tensor:

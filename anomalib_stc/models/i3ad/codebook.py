@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from anomalib_stc.parts.checks import check
+from anomalib_stc.parts.checks import check_positive, check_whole
 from anomalib_stc.parts.clusters import cluster_means, cosine_kmeans, reseed_empty, sample_points
 from anomalib_stc.parts.rounding import unit
 
@@ -26,8 +26,8 @@ class Codebook(nn.Module):
 
     def __init__(self, items: int, channels: int, sharpness: float = 40.0) -> None:
         super().__init__()
-        check("Codebook's items", items, items > 1, "two or more")
-        check("Codebook's sharpness", sharpness, sharpness > 0, "a positive number, as 20")
+        check_whole("Codebook's items", items, 2)
+        check_positive("Codebook's sharpness", sharpness, 40.0)
         self.sharpness = sharpness
         self.items: Tensor
         self.frequency: Tensor
@@ -35,15 +35,16 @@ class Codebook(nn.Module):
         self.register_buffer("frequency", torch.full((items,), 1 / items))
 
     @torch.no_grad()
-    def fit(self, features: Sequence[Tensor]) -> None:
+    def fit(self, features: Sequence[Tensor], seed: int) -> None:
         """Take the clusters of normal features, batches (B, channels, h, w), and how often each occurs.
 
-        Raises:
-            ValueError: If there are fewer positions than items.
+        Args:
+            features: Features in batches.
+            seed: Seed of positions and clusters.
         """
-        points = sample_points(features)
         count = len(self.items)
-        label = reseed_empty(cosine_kmeans(points, count)[0], count)
+        points = sample_points(features, seed, count)
+        label = reseed_empty(cosine_kmeans(points, count, seed)[0], count, seed)
         self.items.copy_(unit(cluster_means(points, label, count)))
         often = label.bincount(minlength=count) + 1
         self.frequency.copy_(often / often.sum())

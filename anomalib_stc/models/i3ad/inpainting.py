@@ -10,12 +10,13 @@ from torch.nn import functional as F
 from anomalib_stc.models.i3ad.adaptive_mask import cell_means
 from anomalib_stc.parts.blocks import PADDING, quiet, shuffle_block
 from anomalib_stc.parts.checks import check
+from anomalib_stc.parts.rounding import EPSILON
 from anomalib_stc.parts.sizes import resize_maps
 
 CELL = 4  # pixels of the side of a cell of the first layer: full resolution would cost most of the time
 COARSE = 16  # pixels of the side of a cell of the illumination: larger than small defects
 FAR = 3  # such cells on each side whose colours the illumination of a hidden cell is taken from
-
+GAIN = 64  # of the means' weights: the least of them is then far from vanishing in half precision
 
 LEVELS = 3
 DOUBT = -3.0  # logarithm of an error of .05, to begin with
@@ -55,6 +56,9 @@ class Inpainting(nn.Module):
         items: Clusters of normal features, of which it guesses one for every cell.
         widths: Channels at strides 4, 8 and 16; full resolution would cost most of the time.
         dilations: Of the convolutions at stride 16, which look far.
+
+    Raises:
+        ValueError: If a number is out of range.
     """
 
     def __init__(
@@ -65,6 +69,7 @@ class Inpainting(nn.Module):
     ) -> None:
         super().__init__()
         check("Widths", tuple(widths), len(widths) == LEVELS and min(widths) > 0, "three numbers of channels")
+        check("Dilations", tuple(dilations), min(dilations, default=1) > 0, "numbers above 0, as 1, 2, 4")
         self.skips = 1.0  # 0: all but the illumination goes through the coarsest layer
         fine, middle, coarse = widths
         self.fine = GatedBlock(4 * CELL**2, fine)
@@ -112,11 +117,11 @@ def illumination(visible: Tensor, mask: Tensor) -> Tensor:
         visible: Images (B, 3, H, W), 0 where hidden.
         mask: 1 where hidden (B, 1, H, W).
     """
-    seen = F.avg_pool2d(torch.cat([visible, 1 - mask], 1), COARSE)
+    seen = GAIN * F.avg_pool2d(torch.cat([visible, 1 - mask], 1), COARSE)
     everywhere = seen.mean((2, 3), keepdim=True)
     around = F.avg_pool2d(seen, 2 * FAR + 1, 1, FAR, count_include_pad=False)
     total = seen + 1e-2 * around + 1e-4 * everywhere
-    return resize_maps(total[:, :3] / total[:, 3:].clamp(min=1e-6), visible.shape[-2:])
+    return resize_maps(total[:, :3] / total[:, 3:].clamp(min=EPSILON), visible.shape[-2:])
 
 
 def twice(features: Tensor) -> Tensor:

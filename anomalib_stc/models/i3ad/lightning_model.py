@@ -1,5 +1,6 @@
 """I3AD as a model of anomalib: its arguments, and the parts they make."""
 
+from collections.abc import Collection
 from typing import Final
 
 from anomalib.metrics import Evaluator
@@ -19,7 +20,7 @@ from anomalib_stc.parts.backbone import OFFLINE_BACKBONE
 from anomalib_stc.parts.checks import check, merged
 from anomalib_stc.parts.features import COLOUR, texture_features
 from anomalib_stc.parts.score import AnomalyScore, ImageScore
-from anomalib_stc.parts.sizes import IMAGE_SIZE, height_and_width
+from anomalib_stc.parts.sizes import IMAGE_SIZE, LEAST, STRIDE, height_and_width
 
 LOSS_WEIGHTS: Final = {
     "masked": 1.0,
@@ -89,9 +90,8 @@ class I3ad(ReconstructionModule, AnomalibModule):
         evaluator: Evaluator | bool = True,
         visualizer: Visualizer | bool = True,
     ) -> None:
+        size = height_and_width(image_size, STRIDE, LEAST)
         super().__init__(self.sized(pre_processor, image_size), post_processor, evaluator, visualizer)
-        side = max(height_and_width(image_size))
-        check("Cell", cell, cell < side, f"less than the image's {side} pixels")
         losses = merged("Loss weights", loss_weights, LOSS_WEIGHTS)
         score = merged("Score weights", score_weights, SCORE_WEIGHTS)
         for term, loss in NEEDS.items():
@@ -108,9 +108,14 @@ class I3ad(ReconstructionModule, AnomalibModule):
             iterations,
             cell,
         )
+        if pre_processor is True:  # any other has a size of its own
+            self.model.check_size(size)
         self.loss = I3adLoss(losses, bias=False)
         self.set_up(learning_rate, train_images, holdout, false_alarm_rate)
 
-    def pictures(self, inferred: Turns) -> dict[str, Tensor]:
-        """Return the last image, and every turn's mask, image and map."""
-        return {"reconstruction": inferred.reconstruction, "turns": turn_pictures(self.model, inferred)}
+    def pictures(self, inferred: Turns, drawn: Collection[str]) -> dict[str, Tensor]:
+        """Return the last image and, if they are drawn, every turn's mask, image and map."""
+        if "turns" not in drawn:
+            return super().pictures(inferred, drawn)
+        turns = turn_pictures(self.model, inferred, self.post_processor)
+        return {**super().pictures(inferred, drawn), "turns": turns}

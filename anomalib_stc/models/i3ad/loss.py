@@ -10,6 +10,7 @@ from anomalib_stc.models.i3ad.similarity import dissimilarity
 from anomalib_stc.models.i3ad.torch_model import Learnt
 from anomalib_stc.parts.discriminator import HINGE, Game
 from anomalib_stc.parts.losses import Losses, Terms
+from anomalib_stc.parts.rounding import EPSILON
 
 VISIBLE = 0.1  # weight of cells that are seen, beside hidden ones
 
@@ -37,12 +38,12 @@ class I3adLoss(Losses):
 
 def weighted_l1(image: Tensor, other: Tensor, weight: Tensor) -> Tensor:
     """Return the mean difference of images (B, C, H, W), weighted (B, 1, H, W); 0 where no weight is positive."""
-    return ((image - other).abs() * weight).sum() / (weight.sum() * image.shape[1]).clamp(min=1e-6)
+    return ((image - other).abs() * weight).sum() / (weight.sum() * image.shape[1]).clamp(min=EPSILON)
 
 
 def weighted_mean(values: Tensor, weight: Tensor) -> Tensor:
     """Return the mean of maps (B, 1, h, w), weighted by others of that shape."""
-    return (values * weight).sum() / weight.sum().clamp(min=1e-6)
+    return (values * weight).sum() / weight.sum().clamp(min=EPSILON)
 
 
 def laplace(error: Tensor, doubt: Tensor) -> Tensor:

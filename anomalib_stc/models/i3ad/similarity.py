@@ -15,7 +15,7 @@ def dissimilarity(image: Tensor, other: Tensor) -> Tensor:
     """Return (1 - SSIM) / 2 of images (B, C, H, W) in [0, 1], the mean over channels (B, 1, H, W), in [0, 1]."""
     full = torch.promote_types(image.dtype, torch.float32)  # squares of half precision would be all rounding
     with torch.autocast(image.device.type, enabled=False):
-        return ((1 - ssim(image.to(full), other.to(full))) / 2).mean(1, keepdim=True)
+        return ((1 - ssim(image.to(full), other.to(full))) / 2).mean(1, keepdim=True).to(image.dtype)
 
 
 def ssim(image: Tensor, other: Tensor) -> Tensor:

@@ -6,16 +6,16 @@ from typing import Final, NamedTuple
 import torch
 from torch import Tensor
 
-from anomalib_stc.models.i3ad.adaptive_mask import AdaptiveMask
+from anomalib_stc.models.i3ad.adaptive_mask import AdaptiveMask, cell_means
 from anomalib_stc.models.i3ad.codebook import Codebook
 from anomalib_stc.models.i3ad.inpainting import Filled, Inpainting, colour_error, composite
 from anomalib_stc.models.i3ad.similarity import dissimilarity
 from anomalib_stc.models.i3ad.training_masks import TrainingMasks, complementary
-from anomalib_stc.parts.checks import check
+from anomalib_stc.parts.checks import check, check_whole
 from anomalib_stc.parts.features import GRID_STRIDE, TextureFeatures
 from anomalib_stc.parts.score import AnomalyScore
 from anomalib_stc.parts.scored_model import Normals, ScoredModel
-from anomalib_stc.parts.sizes import check_image
+from anomalib_stc.parts.sizes import checked, resize_maps
 from anomalib_stc.parts.window import Window, random_window
 
 FLOOR: Final = 0.02  # added to expected errors of colours in [0, 1]: what is black has none
@@ -83,8 +83,9 @@ class I3adModel(ScoredModel):
         suspicion: dict[str, float] = SUSPICION,
     ) -> None:
         super().__init__()
-        check("Iterations", iterations, iterations >= 0, "0 or more")
-        check("Cell", cell, cell > 0 and cell % GRID_STRIDE == 0, f"a multiple of {GRID_STRIDE} pixels")
+        check_whole("Iterations", iterations, 0)
+        check_whole("Cell", cell, GRID_STRIDE)
+        check("Cell", cell, cell % GRID_STRIDE == 0, f"a multiple of {GRID_STRIDE} pixels")
         self.features = features
         self.codebook = codebook
         self.inpaint = inpaint
@@ -95,15 +96,22 @@ class I3adModel(ScoredModel):
         self.iterations = iterations
         self.cell = cell
 
+    def check_size(self, size: tuple[int, ...]) -> None:
+        """Raise a `ValueError` if smoothing, mask or cells do not fit this height and width."""
+        super().check_size(size)
+        self.mask.check_size(size)
+        check("Cell", self.cell, self.cell < max(size), f"less than the image's {max(size)} pixels")
+
     @torch.no_grad()
-    def prepare(self, normals: list[Tensor]) -> None:
+    def prepare(self, normals: list[Tensor], seed: int) -> None:
         """Find the clusters of normal images, batches (B, 3, H, W), and how often each occurs."""
-        self.codebook.fit([self.features(batch) for batch in normals])
+        self.check_size(normals[0].shape[-2:])
+        self.codebook.fit([self.features(checked(batch, self.dtype)) for batch in normals], seed)
         self.inpaint.expect(self.codebook.frequency)
 
     def learn(self, image: Tensor) -> Learnt:
         """Fill random masks of images (B, 3, H, W)."""
-        check_image(image)
+        image = checked(image, self.dtype)
         mask = self.training_masks(image)
         return self.learnt(image, mask, self.inpaint.fill(image, mask))
 
@@ -116,7 +124,7 @@ class I3adModel(ScoredModel):
 
     def infer(self, image: Tensor) -> Turns:
         """Inpaint images (B, 3, H, W), by turns."""
-        check_image(image)
+        image = checked(image, self.dtype)
         with torch.no_grad():
             features = self.features(image)
         turns = [self.first(image, features)]
@@ -161,12 +169,21 @@ class I3adModel(ScoredModel):
 
     @torch.no_grad()
     def calibrate(self, normals: Normals) -> None:
-        """Set the mask's scale and threshold from the first turn of held-out normal images, then the score's scales."""
-        first = [self.first(image, self.features(image)).residuals for image in normals()]
-        residuals = {name: torch.cat([turn[name] for turn in first]) for name in self.suspicion.terms}
-        self.suspicion.calibrate({name: residual.mean() for name, residual in residuals.items()})
-        self.mask.calibrate(self.suspicion.combine(residuals, first[0]["similarity"].shape[-2:]))
+        """Set the mask's scale and threshold from the first turn of held-out normal images, then the score's scales.
+
+        Of an image a number a cell and term is kept, 8 KiB at 256 px: the mask's residual is a sum of these terms.
+        """
+        first = [self.suspicious_cells(image) for image in normals()]
+        cells = {name: torch.cat([turn[name] for turn in first]) for name in self.suspicion.terms}
+        self.suspicion.calibrate({name: means.mean() for name, means in cells.items()})
+        self.mask.calibrate(self.suspicion.combine(cells, next(iter(cells.values())).shape[-2:]))
         super().calibrate(normals)
+
+    def suspicious_cells(self, image: Tensor) -> dict[str, Tensor]:
+        """Return the cells' means (B, 1, H/8, W/8) of the mask's residuals, by term, in the first turn of images."""
+        image = checked(image, self.dtype)
+        residuals = self.first(image, self.features(image)).residuals
+        return {name: cell_means(resize_maps(residuals[name], image.shape[-2:])) for name in self.suspicion.terms}
 
 
 def kept(residuals: Sequence[Tensor], masks: Sequence[Tensor]) -> list[Tensor]:

@@ -1,5 +1,6 @@
 """ProxyAno as a model of anomalib: its arguments, and the parts they make."""
 
+from collections.abc import Collection
 from typing import Final
 
 from anomalib.metrics import Evaluator
@@ -20,7 +21,7 @@ from anomalib_stc.parts.checks import merged
 from anomalib_stc.parts.features import COLOUR, texture_features
 from anomalib_stc.parts.memory import Memory
 from anomalib_stc.parts.score import AnomalyScore, ImageScore
-from anomalib_stc.parts.sizes import IMAGE_SIZE
+from anomalib_stc.parts.sizes import IMAGE_SIZE, LEAST, STRIDE, height_and_width
 
 LOSS_WEIGHTS: Final = {"proxy": 1.0, "value": 1.0, "pixel": 1.0, "adversarial": 0.1}
 SCORE_WEIGHTS: Final = {"pixel": 0.5, "correspondence": 4.0, "proxy": 0.0}
@@ -86,6 +87,7 @@ class ProxyAno(ReconstructionModule, AnomalibModule):
         evaluator: Evaluator | bool = True,
         visualizer: Visualizer | bool = True,
     ) -> None:
+        size = height_and_width(image_size, STRIDE, LEAST)
         super().__init__(self.sized(pre_processor, image_size), post_processor, evaluator, visualizer)
         features = texture_features(backbone, COLOUR)
         channels = features.channels
@@ -100,9 +102,11 @@ class ProxyAno(ReconstructionModule, AnomalibModule):
             SuperpixelImage(superpixels, folder=superpixel_folder),
             PatchPaste(pseudo_anomalies),
         )
+        if pre_processor is True:  # any other has a size of its own
+            self.model.check_size(size)
         self.loss = ProxyAnoLoss(merged("Loss weights", loss_weights, LOSS_WEIGHTS))
         self.set_up(learning_rate, train_images, holdout, false_alarm_rate)
 
-    def pictures(self, inferred: Bridge) -> dict[str, Tensor]:
+    def pictures(self, inferred: Bridge, drawn: Collection[str]) -> dict[str, Tensor]:
         """Return the predicted proxy and the reconstruction."""
-        return {"proxy": inferred.proxy, "reconstruction": inferred.reconstruction}
+        return {**super().pictures(inferred, drawn), "proxy": inferred.proxy.clamp(0, 1)}

@@ -12,6 +12,7 @@ from kornia.filters import gaussian_blur2d
 from torch import Tensor
 
 from anomalib_stc.models.proxy_ano.superpixel import SegmentCache
+from anomalib_stc.parts.checks import check, check_whole
 
 COMPACTNESS: Final = 10.0  # the usual value for colours; 1 leaves 22 of 300 segments on brain MR
 
@@ -21,21 +22,27 @@ class Proxy(ABC):
 
     Args:
         cells: Number of superpixels an image, which sets the scale.
+
+    Raises:
+        ValueError: If there are none.
     """
 
     def __init__(self, cells: int) -> None:
-        if cells < 1:
-            msg = f"Number of superpixels is {cells}, expected 1 or more: raise it."
-            raise ValueError(msg)
+        check_whole("Number of superpixels", cells)
         self.cells = cells
 
     @abstractmethod
     def __call__(self, image: Tensor) -> Tensor:
         """Return the proxies of images (B, 3, H, W) in [0, 1], of the same shape and range."""
 
-    def side(self, image: Tensor) -> float:
-        """Return the side of a cell in pixels of images (B, 3, H, W)."""
-        return cell_side(image, self.cells)
+    def side(self, size: tuple[int, ...]) -> float:
+        """Return the side in pixels of one of so many square cells that fill a height and width."""
+        return (size[0] * size[1] / self.cells) ** 0.5
+
+    def check_size(self, size: tuple[int, ...]) -> None:
+        """Raise a `ValueError` if a cell is wider than images of this height and width."""
+        fits = blur_margin(self.side(size)) < min(size)
+        check("Number of superpixels", self.cells, fits, f"more for images of {size[0]} x {size[1]} pixels")
 
 
 class SuperpixelImage(Proxy):
@@ -54,11 +61,6 @@ class SuperpixelImage(Proxy):
     def __call__(self, image: Tensor) -> Tensor:
         """Return the superpixel-images."""
         return segment_means(image, torch.stack([self.segments(one) for one in image]).to(image.device))
-
-
-def cell_side(image: Tensor, cells: int) -> float:
-    """Return the side in pixels of one of a number of square cells that fill images (B, C, H, W)."""
-    return (image.shape[-2] * image.shape[-1] / cells) ** 0.5
 
 
 def segment_means(image: Tensor, segments: Tensor) -> Tensor:
@@ -80,5 +82,10 @@ def segment_means(image: Tensor, segments: Tensor) -> Tensor:
 def blurred(image: Tensor, side: float) -> Tensor:
     """Blur images (B, C, H, W) with the Gaussian whose variance is that of a square of the given side in pixels."""
     sigma = side / 12**0.5
-    kernel = 2 * round(3 * sigma) + 1
+    kernel = 2 * blur_margin(side) + 1
     return gaussian_blur2d(image, (kernel, kernel), (sigma, sigma), border_type="reflect")
+
+
+def blur_margin(side: float) -> int:
+    """Return the pixels on each side that `blurred` looks at; beyond the border it sees the image's reflection."""
+    return round(3 * side / 12**0.5)

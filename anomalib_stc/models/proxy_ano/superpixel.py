@@ -10,6 +10,8 @@ import torch
 from skimage.segmentation import slic
 from torch import Tensor
 
+from anomalib_stc.parts.checks import check, check_positive
+
 KEPT = 4096  # segments in memory at most: 0.5 GiB at 256 x 256; augmented images would pile up without end
 MOST = 16384  # SLIC may give some more; their numbers are kept in 16 bits
 
@@ -30,12 +32,8 @@ class SegmentCache:
     """
 
     def __init__(self, cells: int, compactness: float, folder: str | Path | None = None) -> None:
-        if cells > MOST:
-            msg = f"Number of superpixels is {cells}, expected at most {MOST}: lower it."
-            raise ValueError(msg)
-        if compactness <= 0:
-            msg = f"Compactness is {compactness}, expected above 0: 10 is the usual value for superpixels of a colour."
-            raise ValueError(msg)
+        check("Number of superpixels", cells, cells <= MOST, f"at most {MOST}")
+        check_positive("Compactness", compactness, 10.0)
         self.cells = cells
         self.compactness = compactness
         self.folder = None if folder is None else Path(folder)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from anomalib_stc.models.proxy_ano.proxy import Proxy, blurred, cell_side
+from anomalib_stc.models.proxy_ano.proxy import Proxy, blurred
 from anomalib_stc.models.proxy_ano.pseudo_anomaly import PatchPaste
 from anomalib_stc.models.proxy_ano.reconstruction import ImageReconstruction
 from anomalib_stc.parts.branch import Branch, initialise_memories, memories_of
@@ -15,13 +15,14 @@ from anomalib_stc.parts.features import TextureFeatures
 from anomalib_stc.parts.memory import Memory
 from anomalib_stc.parts.score import AnomalyScore
 from anomalib_stc.parts.scored_model import ScoredModel
-from anomalib_stc.parts.sizes import check_image, resize_maps
+from anomalib_stc.parts.sizes import checked, resize_maps
 from anomalib_stc.parts.window import Window, random_window
 
 
 class Bridge(NamedTuple):
     """What the model infers of an image."""
 
+    image: Tensor  # (B, 3, H, W), as it was looked at
     proxy: Tensor  # (B, 3, H, W): predicted proxy
     reconstruction: Tensor  # (B, 3, H, W)
     texture: Tensor  # (B, D, H/8, W/8): read-out of the memory
@@ -75,27 +76,34 @@ class ProxyAnoModel(ScoredModel):
         """The memory, by name."""
         return memories_of({"proxy": self.extraction})
 
+    def check_size(self, size: tuple[int, ...]) -> None:
+        """Raise a `ValueError` if smoothing or superpixels are too wide for this height and width."""
+        super().check_size(size)
+        self.proxy.check_size(size)
+
     @torch.no_grad()
-    def prepare(self, normals: list[Tensor]) -> None:
+    def prepare(self, normals: list[Tensor], seed: int) -> None:
         """Fill the memory from normal images, batches (B, 3, H, W)."""
-        features = [self.features(batch) for batch in normals]
-        initialise_memories({"proxy": self.extraction}, [{"proxy": known} for known in features], features)
+        self.check_size(normals[0].shape[-2:])
+        features = [self.features(checked(batch, self.dtype)) for batch in normals]
+        initialise_memories({"proxy": self.extraction}, [{"proxy": known} for known in features], features, seed)
 
     def learn(self, image: Tensor) -> Learnt:
         """Infer from proxies of images (B, 3, H, W), some with a pseudo anomaly on them."""
+        image = checked(image, self.dtype)
         proxy, texture, features = self.find_proxy(image)
         pasted = self.paste(proxy, image).proxy
-        inferred = Bridge(proxy, self.reconstruct(pasted), texture, features)
+        inferred = Bridge(image, proxy, self.reconstruct(pasted), texture, features)
         return Learnt(inferred, self.proxy(image), random_window(image))
 
     def infer(self, image: Tensor) -> Bridge:
         """Infer proxy and reconstruction of images (B, 3, H, W)."""
+        image = checked(image, self.dtype)
         proxy, texture, features = self.find_proxy(image)
-        return Bridge(proxy, self.reconstruct(proxy), texture, features)
+        return Bridge(image, proxy, self.reconstruct(proxy), texture, features)
 
     def find_proxy(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return proxy, read-out and features of images (B, 3, H, W)."""
-        check_image(image)
         with torch.no_grad():
             features = self.features(image)
         found = self.extraction(features)
@@ -107,14 +115,15 @@ class ProxyAnoModel(ScoredModel):
 
     def residuals(self, image: Tensor, inferred: Bridge, names: Collection[str]) -> dict[str, Tensor]:
         """Return the named terms of the score as maps (B, 1, h, w), not calibrated."""
+        del image
         terms = {
-            "pixel": lambda: (image - inferred.reconstruction.clamp(0, 1)).abs().mean(1, keepdim=True),
+            "pixel": lambda: (inferred.image - inferred.reconstruction.clamp(0, 1)).abs().mean(1, keepdim=True),
             "correspondence": lambda: angle(inferred.texture, inferred.features),
-            "proxy": lambda: self.proxy_residual(image, inferred.proxy),
+            "proxy": lambda: self.proxy_residual(inferred.image, inferred.proxy),
         }
         return {name: terms[name]() for name in names}
 
     def proxy_residual(self, image: Tensor, proxy: Tensor) -> Tensor:
         """Return the difference (B, 1, H, W) of a predicted proxy and the image blurred at its scale."""
-        blur = blurred(image, cell_side(image, self.proxy.cells))
+        blur = blurred(image, self.proxy.side(image.shape[-2:]))
         return (blur - proxy.clamp(0, 1)).abs().mean(1, keepdim=True)

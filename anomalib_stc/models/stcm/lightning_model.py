@@ -18,7 +18,7 @@ from anomalib_stc.parts.checks import check, merged
 from anomalib_stc.parts.features import TextureFeatures, texture_features
 from anomalib_stc.parts.memory import Memory
 from anomalib_stc.parts.score import AnomalyScore, ImageScore
-from anomalib_stc.parts.sizes import IMAGE_SIZE
+from anomalib_stc.parts.sizes import IMAGE_SIZE, LEAST, STRIDE, height_and_width
 
 LOSS_WEIGHTS: Final = {"pixel": 1.0, "branch": 1.0, "value": 1.0, "structure": 0.5, "adversarial": 0.1}
 SCORE_WEIGHTS: Final = {"pixel": 0.5, "correspondence": 4.0, "low_level": 0.25, "semantic": 0.0}
@@ -86,6 +86,7 @@ class Stcm(ReconstructionModule, AnomalibModule):
         evaluator: Evaluator | bool = True,
         visualizer: Visualizer | bool = True,
     ) -> None:
+        size = height_and_width(image_size, STRIDE, LEAST)
         super().__init__(self.sized(pre_processor, image_size), post_processor, evaluator, visualizer)
         features = texture_features(backbone)
         structures = extractors(features, semantic, semantic_args)
@@ -96,6 +97,8 @@ class Stcm(ReconstructionModule, AnomalibModule):
         branches = {name: branch(extractor, features, memory_items) for name, extractor in structures.items()}
         attention = Attention(len(branches), KEY_CHANNELS) if len(branches) > 1 else None
         self.model = StcmModel(features, structures, branches, attention, AnomalyScore(can, smoothing, image_score))
+        if pre_processor is True:  # any other has a size of its own
+            self.model.check_size(size)
         self.loss = StcmLoss(merged("Loss weights", loss_weights, LOSS_WEIGHTS))
         self.set_up(learning_rate, train_images, holdout, false_alarm_rate)
 

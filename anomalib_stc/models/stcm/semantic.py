@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from anomalib_stc.models.stcm.structure import StructureExtractor
+from anomalib_stc.parts.checks import check_positive, check_whole
 from anomalib_stc.parts.clusters import cosine_kmeans
 from anomalib_stc.parts.features import GRID_STRIDE
 from anomalib_stc.parts.memory import affinity
@@ -22,25 +23,29 @@ class PartSegmentation(StructureExtractor):
         parts: Number of parts.
         temperature: Factor of the cosine similarity before the softmax over the parts: one part dominates, its
             neighbours stay visible.
+
+    Raises:
+        ValueError: If there is no part, or the temperature is not positive.
     """
 
     stride = GRID_STRIDE
 
     def __init__(self, feature_channels: int, parts: int, temperature: float = 30.0) -> None:
         super().__init__()
+        check_whole("Parts", parts)
+        check_positive("Temperature of parts", temperature, 30.0)
         self.channels = parts
         self.temperature = temperature
         self.centres: Tensor
         self.register_buffer("centres", unit(torch.ones(parts, feature_channels)))
 
     @torch.no_grad()
-    def fit(self, points: Tensor) -> None:
-        """Find the parts of normal images from their features (P, feature_channels).
+    def fit(self, points: Tensor, seed: int) -> None:
+        """Find the parts of normal images from their features (P, feature_channels), clustered by a seed.
 
-        Raises:
-            ValueError: If there are fewer points than parts.
+        Where there are fewer different points than parts, some parts are equal, and as likely as each other.
         """
-        _, centres = cosine_kmeans(points, self.channels)
+        _, centres = cosine_kmeans(points, self.channels, seed)
         self.centres.copy_(unit(centres))
 
     def forward(self, image: Tensor, features: Tensor | None) -> Tensor:

@@ -7,9 +7,11 @@ from kornia.filters import get_gaussian_kernel1d
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from anomalib_stc.parts.checks import check, check_positive
 from anomalib_stc.parts.rounding import EPSILON, root, unit
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as kornia's Canny
+STRIDES = (1, 2, 4)  # that a branch's encoder takes
 DIRECTIONS = ((0, 1), (1, 0), (1, 1), (1, -1))  # (dy, dx) of the neighbours of non-maximum suppression
 
 
@@ -42,12 +44,18 @@ class SoftCanny(StructureExtractor):
         threshold: Gradient magnitude of an edge of strength one half, for images in [0, 1] and Sobel's kernel; the
             default lies between the two thresholds of kornia's Canny, where the F-score against it is highest.
         stride: The image is averaged over cells of this side first: 2 costs a quarter of the time of 1.
+
+    Raises:
+        ValueError: If a number is out of range.
     """
 
     channels = 1
 
     def __init__(self, sigma: float = 1.0, threshold: float = 0.18, stride: int = 2) -> None:
         super().__init__()
+        check_positive("Width of the edges' Gaussian", sigma, 1.0)
+        check_positive("Threshold of edges", threshold, 0.18)
+        check("Stride of edges", stride, stride in STRIDES, "1, 2 or 4")
         self.threshold = threshold
         self.stride = stride
         self.luma: Tensor
@@ -72,7 +80,7 @@ class SoftCanny(StructureExtractor):
         magnitude = root(square)
         ridge = magnitude - self.ridge_neighbour(gradient / magnitude, magnitude)
         thin = torch.sigmoid(16 * ridge / (magnitude + 0.02))
-        power = (square / self.threshold**2).square()
+        power = (square / self.threshold**2).square()  # 52,000 at most: half precision ends at 65,000
         return thin * power / (power + 1)
 
     def gradient(self, grey: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from anomalib_stc.parts.features import GRID_STRIDE, TextureFeatures
 from anomalib_stc.parts.memory import Memory
 from anomalib_stc.parts.score import AnomalyScore
 from anomalib_stc.parts.scored_model import ScoredModel
-from anomalib_stc.parts.sizes import check_image, resize_maps
+from anomalib_stc.parts.sizes import checked, resize_maps
 from anomalib_stc.parts.window import Window, random_window
 
 Structures = dict[str, Tensor]  # by the extractor's name
@@ -25,6 +25,7 @@ Extract = Callable[[Tensor], Structures]
 class StructureTexture(NamedTuple):
     """What the model infers of an image."""
 
+    image: Tensor  # (B, 3, H, W), as it was looked at
     reconstruction: Tensor  # (B, 3, H, W)
     texture: Tensor  # (B, D, H/8, W/8): read-out of the memories, fused
     features: Tensor  # (B, D, H/8, W/8): texture features of the image itself
@@ -94,20 +95,18 @@ class StcmModel(ScoredModel):
         return memories_of(cast("Mapping[str, Branch]", self.branches))
 
     @torch.no_grad()
-    def prepare(self, normals: list[Tensor]) -> None:
-        """Fit parts and memories on normal images, batches (B, 3, H, W) in [0, 1], all of one size.
-
-        Raises:
-            ValueError: If the images have fewer grid positions than there are parts or items.
-        """
+    def prepare(self, normals: list[Tensor], seed: int) -> None:
+        """Fit parts and memories on normal images, batches (B, 3, H, W) in [0, 1], all of one size."""
         training = self.training
         self.train()
+        self.check_size(normals[0].shape[-2:])
+        normals = [checked(batch, self.dtype) for batch in normals]
         features = [self.features(batch) for batch in normals]
         for extractor in self.extractors.values():
             if isinstance(extractor, PartSegmentation):
-                extractor.fit(sample_points(features))
+                extractor.fit(sample_points(features, seed), seed)
         structures = [self.extract(batch, features=known) for batch, known in zip(normals, features, strict=True)]
-        initialise_memories(cast("Mapping[str, Branch]", self.branches), structures, features)
+        initialise_memories(cast("Mapping[str, Branch]", self.branches), structures, features, seed)
         self.train(training)
 
     def learn(self, image: Tensor) -> Learnt:
@@ -116,13 +115,13 @@ class StcmModel(ScoredModel):
 
     def infer(self, image: Tensor) -> StructureTexture:
         """Infer texture and image from the structures of images (B, 3, H, W)."""
-        check_image(image)
+        image = checked(image, self.dtype)
         with torch.no_grad():
             features = self.features(image)
             structures = self.extract(image, features=features)
         branches = {name: branch(structures[name]) for name, branch in self.branches.items()}
         texture, reconstruction = self.fuse(list(branches.values()))
-        return StructureTexture(reconstruction, texture, features, structures, branches)
+        return StructureTexture(image, reconstruction, texture, features, structures, branches)
 
     def extract(self, image: Tensor, names: Iterable[str] | None = None, features: Tensor | None = None) -> Structures:
         """Return the structures of images (B, 3, H, W): all, or those named; features save computing them again."""
@@ -141,10 +140,11 @@ class StcmModel(ScoredModel):
 
     def residuals(self, image: Tensor, inferred: StructureTexture, names: Collection[str]) -> dict[str, Tensor]:
         """Return the named terms of the score as maps (B, 1, h, w), not calibrated."""
+        del image
         reconstruction = inferred.reconstruction.clamp(0, 1)
         rebuilt = self.extract(reconstruction, [name for name in names if name in self.extractors])
         found = {
-            "pixel": (image - reconstruction).abs().mean(1, keepdim=True),
+            "pixel": (inferred.image - reconstruction).abs().mean(1, keepdim=True),
             "correspondence": distance(inferred.texture, inferred.features),
             **{name: (inferred.structures[name] - other).abs().sum(1, keepdim=True) for name, other in rebuilt.items()},
         }

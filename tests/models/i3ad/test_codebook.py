@@ -38,18 +38,23 @@ def test_it_fills_with_clusters_and_their_frequency() -> None:
     label = torch.tensor([0] * 600 + [1] * 300 + [2] * 100)
     points = AXES[label] + 0.01 * torch.randn(1000, 3)
     book = Codebook(3, 3, 20.0)
-    book.fit([points.T.reshape(1, 3, 10, 100)])
+    book.fit([points.T.reshape(1, 3, 10, 100)], seed=0)
     assert (F.normalize(book.items, dim=1) @ AXES).amax(0).min() > 0.999
     assert sorted(book.frequency.tolist()) == pytest.approx([0.1, 0.3, 0.6], abs=0.01)
     assert book.frequency.sum().item() == pytest.approx(1)
 
 
-def test_too_few_positions_are_told() -> None:
-    with pytest.raises(ValueError, match="got 4 points for 9 clusters"):
-        Codebook(9, 3, 20.0).fit([torch.rand(1, 3, 2, 2)])
+def test_fewer_positions_than_items_are_repeated() -> None:
+    """Every position is an item, each as frequent as it is repeated."""
+    book, positions = Codebook(9, 3, 20.0), torch.rand(1, 3, 2, 2)
+    book.fit([positions], seed=0)
+    nearest = book.items @ F.normalize(positions, dim=1).flatten(2)[0]
+    torch.testing.assert_close(nearest.amax(0), torch.ones(4))
+    torch.testing.assert_close(book.items.norm(dim=1), torch.ones(9))
+    assert book.frequency.sum().item() == pytest.approx(1)
 
 
-@pytest.mark.parametrize("arguments", [(1, 3, 20.0), (3, 3, 0.0)])
+@pytest.mark.parametrize("arguments", [(1, 3, 20.0), (2.5, 3, 20.0), (3, 3, 0.0), (3, 3, math.nan), (3, 3, math.inf)])
 def test_a_wrong_argument_is_one_sentence(arguments: tuple) -> None:
     with pytest.raises(ValueError, match=r"^Codebook's .* expected .*\.$"):
         Codebook(*arguments)

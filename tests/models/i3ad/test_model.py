@@ -1,6 +1,7 @@
 """I3AD keeps the contract of every model, and its own promises."""
 
 import itertools
+import weakref
 from typing import Any
 
 import pytest
@@ -9,11 +10,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from anomalib_stc.models import I3ad
-from anomalib_stc.models.i3ad.adaptive_mask import AdaptiveMask
+from anomalib_stc.models.i3ad.adaptive_mask import AdaptiveMask, cell_means
 from anomalib_stc.models.i3ad.torch_model import Turn
 from anomalib_stc.models.i3ad.training_masks import complementary
-from anomalib_stc.models.i3ad.turns import trace, turn_pictures
+from anomalib_stc.models.i3ad.turns import trace
 from anomalib_stc.parts.features import GRID_STRIDE
+from anomalib_stc.parts.quantile import upper_quantile
 from tests.models.contract import SIDE, ModelContract, images, untrained
 
 SMALL = {"image_size": SIDE, "codebook_items": 16}
@@ -142,6 +144,30 @@ def test_thresholds_leave_the_wanted_share_of_normal_cells() -> None:
 
 
 @torch.no_grad()
+def test_calibration_keeps_no_maps_and_gives_the_numbers_of_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = build().eval().model
+    normals = images((SIDE, SIDE), 9, seed=5)
+    residuals = model.first(normals, model.features(normals)).residuals
+    model.suspicion.calibrate({name: residuals[name].mean() for name in model.suspicion.terms})
+    scales = {name: model.suspicion.scale(name).clone() for name in model.suspicion.terms}
+    threshold = upper_quantile(cell_means(model.suspicion.combine(residuals, (SIDE, SIDE))), model.mask.normal)
+    kept: list[weakref.ref] = []
+    first = model.first
+
+    def watched(image: Tensor, features: Tensor) -> Turn:
+        assert sum(reference() is not None for reference in kept) <= 1, "of the batch before, at most"
+        turn = first(image, features)
+        kept.append(weakref.ref(turn.residuals["similarity"]))
+        return turn
+
+    monkeypatch.setattr(model, "first", watched)
+    model.calibrate(lambda: iter(normals.split(2)))
+    assert len(kept) > 5
+    torch.testing.assert_close({name: model.suspicion.scale(name) for name in scales}, scales)
+    torch.testing.assert_close(model.mask.threshold, threshold)
+
+
+@torch.no_grad()
 def test_a_trace_tells_what_every_turn_did() -> None:
     model = build(iterations=2).eval().model
     model.calibrate(lambda: iter([images((SIDE, SIDE), 4, seed=5)]))
@@ -151,17 +177,17 @@ def test_a_trace_tells_what_every_turn_did() -> None:
     first = build(iterations=0).eval().model
     first.load_state_dict(model.state_dict())
     torch.testing.assert_close(told[0].anomaly_map, first(image).anomaly_map)
-    pictures = turn_pictures(model, model.infer(image))
-    assert pictures.shape == (2, 3, 5, SIDE, SIDE)
-    assert pictures.min() >= 0
-    assert pictures.max() == 1
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
         ({"iterations": -1}, "Iterations"),
+        ({"iterations": 1.5}, "Iterations"),
+        ({"codebook_items": 1}, "Codebook's items"),
         ({"cell": 12}, "Cell"),
+        ({"cell": 0}, "Cell"),
+        ({"cell": -8}, "Cell"),
         ({"cell": SIDE}, "Cell"),
         ({"loss_weights": {"feature": 0.0}}, "Loss weight 'feature'"),
         ({"loss_weights": {"doubt": 0.0}}, "Loss weight 'doubt'"),

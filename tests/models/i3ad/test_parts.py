@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from anomalib_stc.models.i3ad.adaptive_mask import AdaptiveMask
-from anomalib_stc.models.i3ad.inpainting import Filled, colour_error, composite, illumination
+from anomalib_stc.models.i3ad.adaptive_mask import AdaptiveMask, cell_means
+from anomalib_stc.models.i3ad.inpainting import Filled, Inpainting, colour_error, composite, illumination
 from anomalib_stc.models.i3ad.loss import I3adLoss, laplace, weighted_l1, weighted_mean
 from anomalib_stc.models.i3ad.torch_model import Learnt
 from anomalib_stc.parts.discriminator import HINGE, PatchDiscriminator, adversarial_losses
@@ -48,8 +48,30 @@ def test_the_cap_leaves_the_highest() -> None:
 def test_a_cap_that_would_leave_nothing_to_hide_is_one_sentence() -> None:
     """One of 8 x 8 cells and its neighbours are 9; of as many a cap of .14 hides 8, of .15 nine."""
     assert AdaptiveMask(0.9, 1, 0.15)(one_hot(3, 4)).sum() == 9 * GRID_STRIDE**2
-    with pytest.raises(ValueError, match=r"^Mask dilation came as 1, expected .*\.$"):
-        AdaptiveMask(0.9, 1, 0.14)(one_hot(3, 4))
+    AdaptiveMask(0.9, 1, 0.15).check_size((64, 64))
+    small = AdaptiveMask(0.9, 1, 0.14)
+    for ask in (lambda: small(one_hot(3, 4)), lambda: small.check_size((64, 64))):
+        with pytest.raises(ValueError, match=r"^Mask dilation came as 1, expected a cell and its .* at most 8 cells\.$"):
+            ask()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        *[({"normal": share}, "Mask quantile came as .*, expected a share") for share in (0.0, 1.0, 2.0, math.nan)],
+        *[({"area": share}, "Mask cap came as .*, expected a share") for share in (0.0, 1.0, -1.0, math.nan)],
+        *[({"dilation": cells}, "Mask dilation came as .*, expected a whole number") for cells in (-1, 0.5, math.nan)],
+    ],
+)
+def test_a_mask_of_wrong_arguments_is_one_sentence(arguments: dict, sentence: str) -> None:
+    with pytest.raises(ValueError, match=f"^{sentence}"):
+        AdaptiveMask(**arguments)
+
+
+@pytest.mark.parametrize("arguments", [{"widths": (1, 2)}, {"widths": (1, 2, 0)}, {"dilations": (1, 0)}])
+def test_a_network_of_wrong_arguments_is_one_sentence(arguments: dict) -> None:
+    with pytest.raises(ValueError, match=r"^(Widths|Dilations) came as .*, expected (three )?numbers"):
+        Inpainting(4, **arguments)
 
 
 def test_images_of_a_batch_do_not_share_the_cap() -> None:
@@ -61,7 +83,8 @@ def test_images_of_a_batch_do_not_share_the_cap() -> None:
 
 def test_the_threshold_is_the_quantile_of_cells() -> None:
     mask = AdaptiveMask(0.75, 0, 0.5)
-    mask.calibrate(torch.cat([one_hot(0, column, column / 10) for column in range(1, 5)]))
+    residual = torch.cat([one_hot(0, column, column / 10) for column in range(1, 5)])
+    mask.calibrate(cell_means(residual))
     cells = torch.zeros(4 * 64)
     cells[:4] = torch.tensor([0.1, 0.2, 0.3, 0.4])
     assert mask.threshold.item() == pytest.approx(torch.quantile(cells, 0.75).item())
@@ -137,3 +160,15 @@ def test_illumination_is_of_what_is_seen() -> None:
     around = illumination(image * (1 - mask), mask)
     torch.testing.assert_close(around, image, rtol=1e-3, atol=1e-3)
     assert torch.equal(illumination(torch.zeros_like(image), torch.ones_like(mask)), torch.zeros_like(image))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_illumination_far_from_all_that_is_seen_survives_half_precision(dtype: torch.dtype) -> None:
+    """Only a strip at the left is seen, so that most places take the mean of everything, whose weight is the least."""
+    image = torch.full((1, 3, 64, 1024), 0.3)
+    mask = torch.ones(1, 1, 64, 1024)
+    mask[..., :16] = 0
+    expected = illumination(image * (1 - mask), mask)
+    found = illumination((image * (1 - mask)).to(dtype), mask.to(dtype))
+    torch.testing.assert_close(found.float(), expected, atol=2e-3, rtol=0)
+    torch.testing.assert_close(expected, image, atol=1e-4, rtol=0)

@@ -7,6 +7,7 @@ import torch
 from kornia.metrics import ssim as kornia_ssim
 
 from anomalib_stc.models.i3ad.similarity import WINDOW, dissimilarity, ssim
+from tests.images import FLAT, made_images
 
 
 def noise(seed: int = 0) -> torch.Tensor:
@@ -54,4 +55,22 @@ def test_mixed_precision_changes_nothing() -> None:
     first, second = noise(), noise(1)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(dissimilarity(first, second), dissimilarity(first, second.double()))
-    assert dissimilarity(first.bfloat16(), second.bfloat16()).dtype == torch.float32
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_computed_in_single_and_given_back(dtype: torch.dtype) -> None:
+    first, second = noise().to(dtype), noise(1).to(dtype)
+    found = dissimilarity(first, second)
+    assert found.dtype == dtype
+    assert torch.equal(found, dissimilarity(first.float(), second.float()).to(dtype))
+
+
+@pytest.mark.parametrize("name", FLAT)
+def test_arithmetic_of_half_precision_stays_finite(name: str) -> None:
+    """A device that has no other: rounding must not make a variance negative, and a constant vanish."""
+    image = made_images(name, (64, 64))
+    for other in (image, 1 - image, image / 2, noise()[:1, :, :1, :1].expand_as(image)):
+        for one, two in ((image, other), (other, image)):
+            found = ssim(one.half(), two.half())
+            assert found.isfinite().all()
+            assert -1.1 < found.min() <= found.max() < 1.1

@@ -108,7 +108,9 @@ def test_an_empty_decoder_gives_the_colours_of_the_memory() -> None:
         ({"pseudo_anomalies": 1.5}, "Share of pseudo anomalies came as 1.5, expected 0 to 1"),
         ({"score_weights": {"proxies": 1.0}}, "Score weights has proxies, expected some of pixel"),
         ({"image_score": "median"}, "Image score is 'median', expected one of max, top, mean"),
-        ({"superpixels": 10**6}, "Number of superpixels is 1000000, expected at most 16384"),
+        ({"superpixels": 10**6}, "Number of superpixels came as 1000000, expected at most 16384"),
+        ({"superpixels": 1, "image_size": (64, 256)}, "Number of superpixels came as 1, expected more for images of 64"),
+        ({"pseudo_anomalies": float("nan")}, "Share of pseudo anomalies came as nan, expected 0 to 1"),
     ],
 )
 def test_a_wrong_argument_is_one_sentence(arguments: dict[str, Any], sentence: str) -> None:

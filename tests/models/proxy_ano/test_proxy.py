@@ -60,10 +60,23 @@ def test_blur_has_the_variance_of_a_square() -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ((0, 10.0), "Number of superpixels is 0, expected 1 or more"),
-        ((50, 0.0), "Compactness is 0.0, expected above 0"),
+        ((0, 10.0), "Number of superpixels came as 0, expected a whole number, 1 or more"),
+        ((2.5, 10.0), "Number of superpixels came as 2.5, expected a whole number, 1 or more"),
+        ((10**6, 10.0), "Number of superpixels came as 1000000, expected at most 16384"),
+        ((50, 0.0), "Compactness came as 0.0, expected a finite number above 0, as 10.0"),
+        ((50, float("nan")), "Compactness came as nan, expected a finite number above 0, as 10.0"),
     ],
 )
 def test_a_wrong_argument_is_one_sentence(arguments: tuple[int, float], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         SuperpixelImage(*arguments)
+
+
+def test_a_cell_wider_than_the_image_is_one_sentence() -> None:
+    """One of a square is as wide as it; one of a long image is wider than its other side."""
+    SuperpixelImage(1).check_size((64, 64))
+    sentence = r"^Number of superpixels came as 1, expected more for images of 64 x 256 pixels\.$"
+    with pytest.raises(ValueError, match=sentence):
+        SuperpixelImage(1).check_size((64, 256))
+    SuperpixelImage(4).check_size((64, 256))
+    assert blurred(torch.rand(1, 3, 64, 256), SuperpixelImage(4).side((64, 256))).isfinite().all()

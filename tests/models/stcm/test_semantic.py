@@ -1,5 +1,6 @@
 """Parts are found where there are some; a user's network is loaded, checked, frozen and passed through."""
 
+from math import nan
 from pathlib import Path
 
 import pytest
@@ -71,7 +72,7 @@ class TestParts:
     def test_fit_finds_directions(self, parts: PartSegmentation) -> None:
         generator = torch.Generator().manual_seed(0)
         axes = torch.eye(4)[torch.randint(3, (500,), generator=generator)]
-        parts.fit((axes + 0.02 * torch.randn(500, 4, generator=generator)) * 10)
+        parts.fit((axes + 0.02 * torch.randn(500, 4, generator=generator)) * 10, seed=0)
         torch.testing.assert_close(parts.centres.norm(dim=1), torch.ones(3))
         nearest = (parts.centres @ torch.eye(4)).amax(1)
         assert nearest.min() > 0.7
@@ -95,9 +96,16 @@ class TestParts:
         with pytest.raises(ValueError, match=r"^PartSegmentation got no features: pass the texture features .*\.$"):
             parts(torch.zeros(1, 3, 8, 8), None)
 
-    def test_too_few_points_are_one_sentence(self, parts: PartSegmentation) -> None:
-        with pytest.raises(ValueError, match=r"^k-means got 2 points for 3 clusters: .*\.$"):
-            parts.fit(torch.rand(2, 4))
+    @pytest.mark.parametrize("arguments", [{"parts": 0}, {"parts": 1.5}, {"temperature": 0.0}, {"temperature": nan}])
+    def test_a_wrong_argument_is_one_sentence(self, arguments: dict) -> None:
+        with pytest.raises(ValueError, match=r"^(Parts|Temperature of parts) came as .*, expected a (whole|finite) number"):
+            PartSegmentation(**{"feature_channels": 4, "parts": 3, **arguments})
+
+    def test_fewer_points_than_parts_are_repeated(self, parts: PartSegmentation) -> None:
+        points = torch.rand(2, 4)
+        parts.fit(points, seed=0)
+        nearest = parts.centres @ F.normalize(points, dim=1).T
+        torch.testing.assert_close(nearest.amax(1), torch.ones(3))
 
 
 @pytest.mark.parametrize("kind", ["program", "class"])

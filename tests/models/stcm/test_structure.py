@@ -1,5 +1,6 @@
 """Soft Canny finds Canny's edges, is smooth in the image, and survives export."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from torch.nn import functional as F
 from torchvision.transforms.functional import to_tensor
 
 from anomalib_stc.models.stcm.structure import LUMA, SoftCanny, gradient_kernels
+from tests.images import FLAT, made_images
 from tests.parts.exported import assert_exports_agree
 
 # Lowest F-score with one pixel of tolerance; measured are 0.80, 0.72, 0.98, 0.94 and 0.77, 0.85, 0.97, 0.93.
@@ -97,6 +99,18 @@ def test_a_constant_image_has_no_edges(value: float) -> None:
     assert SoftCanny()(torch.full((1, 3, 16, 16), value)).max() < 1e-6
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_half_precision_is_finite_up_to_the_strongest_edge(stride: int, dtype: torch.dtype) -> None:
+    """The fourth power of the strongest gradient between black and white, over the threshold's, is still a number."""
+    soft = SoftCanny(stride=stride)
+    y, x = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
+    oblique = ((x - 32) * 0.95 + (y - 32) * 0.31 > 0).float().expand(1, 3, 64, 64)
+    for image in (oblique, *(made_images(name, (64, 64)) for name in FLAT)):
+        found = soft.to(dtype)(image.to(dtype)).float()
+        torch.testing.assert_close(found, SoftCanny(stride=stride)(image), atol=0.15, rtol=0)
+
+
 def test_strength_is_half_at_the_threshold() -> None:
     """A ramp is no ridge, so thinning leaves one half of it; the threshold leaves one half of that."""
     soft = SoftCanny(threshold=0.2, stride=1)
@@ -123,6 +137,14 @@ def test_gradient_reaches_the_image_and_is_finite(stride: int) -> None:
 def test_gradcheck() -> None:
     image = torch.rand(1, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     assert torch.autograd.gradcheck(SoftCanny().double(), (image.requires_grad_(),))
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"sigma": 0.0}, {"sigma": math.nan}, {"threshold": -1.0}, {"threshold": math.inf}, {"stride": 3}]
+)
+def test_a_wrong_argument_is_one_sentence(arguments: dict) -> None:
+    with pytest.raises(ValueError, match=r"^(Width of the edges' Gaussian|Threshold of edges|Stride of edges) came as .*"):
+        SoftCanny(**arguments)
 
 
 def test_nothing_is_learned_or_stored() -> None:
