@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 import torch
 
+from anomalib_stc.data import TextureDemo
 from tests.images import VARIABLE, real_sets
+from tests.small_sets import keep
 
 pytest.register_assert_rewrite("tests.models.contract", "tests.models.training_contract")
 
@@ -57,3 +59,12 @@ def real_set(request: pytest.FixtureRequest, data_root: Callable[[str], Path]) -
 def demo_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give one folder for `TextureDemo` to write to, so that a session writes each set once."""
     return tmp_path_factory.mktemp("texture_demo")
+
+
+@pytest.fixture(scope="session")
+def few_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give one folder with a `TextureDemo` of crop size 70 that has few images: 12 to train on, 3 of a kind to test."""
+    root = tmp_path_factory.mktemp("few_textures")
+    TextureDemo(root=root, crop_size=70).prepare_data()
+    keep(root, test=3, train=12)
+    return root

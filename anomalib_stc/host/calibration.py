@@ -80,9 +80,12 @@ class HoldoutCalibration(Callback):
         datamodule.train_data = self.training
         warn_deep(paths_of(whole))
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Where the loader does not show what was split, use the training images themselves, and say so."""
-        del pl_module
+    def find_images(self, trainer: Trainer) -> None:
+        """Where the loader does not show what was split, use the training images themselves, and say so.
+
+        Raises:
+            ValueError: If there is no data set to be seen.
+        """
         loader: Any = trainer.train_dataloader
         if getattr(loader, "dataset", None) is self.training and self.training is not None:
             return

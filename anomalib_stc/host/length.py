@@ -1,7 +1,6 @@
 """How long to train where the trainer was not told, how often to validate then, and how many images a step looks at."""
 
 import math
-from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, Final
 
@@ -41,12 +40,10 @@ class Length(Callback):
 
     Args:
         untold: Whether the trainer was given no length, see `untold`.
-        brought: The model's other callbacks: they would act on the next model's batches too.
     """
 
-    def __init__(self, untold: bool, brought: Sequence[Callback] = ()) -> None:
+    def __init__(self, untold: bool) -> None:
         self.untold = untold
-        self.brought = [self, *brought]
         self._images = 0  # that the length was made for
         self._undo: list[tuple[Any, str, Any]] = []  # object, attribute, value before
         self._training = False
@@ -79,11 +76,11 @@ class Length(Callback):
         """Say where an interrupted training leaves no checkpoint, and nothing of it in the trainer."""
         if self._training:
             tell_where_nothing_was_saved(trainer)
-        self._leave(trainer)
+        self._leave(trainer, pl_module)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Leave nothing of the model in the trainer."""
-        self._leave(trainer)
+        self._leave(trainer, pl_module)
 
     def _set_length(self, trainer: Trainer, images: int) -> None:
         self._images = images
@@ -100,9 +97,11 @@ class Length(Callback):
         self._undo.append((owner, name, getattr(owner, name)))
         setattr(owner, name, value)
 
-    def _leave(self, trainer: Any) -> None:
+    def _leave(self, trainer: Any, pl_module: LightningModule) -> None:
+        """Take the parts of this model, which would act on the next one's batches, from the trainer's callbacks."""
         self._restore(trainer)
-        trainer.callbacks = [callback for callback in trainer.callbacks if callback not in self.brought]
+        parts = {id(part) for part in (self, *pl_module.children(), *vars(pl_module).values())}
+        trainer.callbacks = [callback for callback in trainer.callbacks if id(callback) not in parts]
 
     def _restore(self, trainer: Trainer) -> None:
         if self.untold:

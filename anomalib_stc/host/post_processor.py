@@ -63,7 +63,7 @@ class NormalPostProcessor(PostProcessor):
         """
         self._set_normal("image", upper_quantile(scores, quantile), scores.min(), scores.max())
         self._set_normal("pixel", upper_quantile(peaks, quantile), floors.min(), peaks.max())
-        self._fitted_on = f"the {quantile:g} quantile of {len(scores)} held-out normal images"
+        self._fitted_on = f"the {quantile:g} quantile of {len(scores)} normal images"
 
     def forget_validation(self) -> None:
         """Let the normal thresholds be in force again: those of a validation belong to the weights it has seen."""

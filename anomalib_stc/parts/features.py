@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from anomalib_stc.parts.backbone import create_backbone, load_pretrained
+from anomalib_stc.parts.backbone import architecture, create_backbone, load_pretrained
 from anomalib_stc.parts.checks import check_positive
 from anomalib_stc.parts.rounding import unit
 
@@ -27,6 +27,10 @@ class TextureFeatures(nn.Module, ABC):
 
     def load(self) -> None:
         """Load pretrained weights, where there are any; called once, before training."""
+
+    def portable(self) -> dict[str, str]:
+        """Return the argument ``backbone`` that builds the same features where a folder is gone, if it takes one."""
+        return {}
 
     @abstractmethod
     def forward(self, image: Tensor) -> Tensor:
@@ -48,18 +52,23 @@ class BackboneFeatures(TextureFeatures):
         super().__init__()
         self.name = name
         self.network = create_backbone(name, LEVEL_STRIDES).requires_grad_(requires_grad=False)
+        self.architecture = architecture(name)  # the folder may be gone when it is asked for
         info: Any = self.network.feature_info
         config: Any = self.network.default_cfg
         self.channels = sum(info.channels())
         self.mean: Tensor
         self.std: Tensor
         self.eval()  # Lightning keeps every module in the mode it finds it in
-        self.register_buffer("mean", torch.tensor(config["mean"])[:, None, None], persistent=False)
-        self.register_buffer("std", torch.tensor(config["std"])[:, None, None], persistent=False)
+        self.register_buffer("mean", torch.tensor(config["mean"])[:, None, None])
+        self.register_buffer("std", torch.tensor(config["std"])[:, None, None])
 
     def load(self) -> None:
         """Load the ImageNet weights."""
         load_pretrained(self.network, self.name)
+
+    def portable(self) -> dict[str, str]:
+        """Return the architecture of a folder's network; its weights, mean and deviation are in the state."""
+        return {} if self.architecture == self.name else {"backbone": self.architecture}
 
     def train(self, mode: bool = True) -> "BackboneFeatures":
         """Stay in evaluation mode: a frozen network has no batch statistics to learn."""
@@ -104,6 +113,10 @@ class ColouredFeatures(TextureFeatures):
     def load(self) -> None:
         """Load what the other features load."""
         self.texture.load()
+
+    def portable(self) -> dict[str, str]:
+        """Return what the other features need."""
+        return self.texture.portable()
 
     def forward(self, image: Tensor) -> Tensor:
         """Return features, then three channels of colour."""

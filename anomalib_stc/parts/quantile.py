@@ -37,7 +37,7 @@ def upper_quantile(values: Tensor, quantile: float) -> Tensor:
 
 
 def _empirical(values: Tensor, quantile: float) -> Tensor:
-    """Return what `torch.quantile` does, which takes no more than 16 million values: 16 thousand images of 1024 cells."""
+    """Return what `torch.quantile` does, which takes 16 million values at most: 16 thousand images of 1024 cells."""
     ordered = values.sort().values
     place = quantile * (len(ordered) - 1)
     below = int(place)

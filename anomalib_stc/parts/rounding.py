@@ -1,7 +1,8 @@
 """Roots, lengths and quotients that stay finite where an image is black or flat, in every precision and every export.
 
-One constant for all, also where a sum or a mean is divided by: exporters take an addend of 1e-8 for zero and leave it out, and in half precision, the default of
-Intel's GPUs, 1e-8 is zero. So flat places had a root of zero in exports, and what was divided by it was not a number.
+One constant for all, sums and means that divide among them: exporters take an addend of 1e-8 for zero and leave it
+out, and in half precision, the default of Intel's GPUs, 1e-8 is zero. So flat places had a root of zero in exports, and
+what was divided by it was not a number.
 """
 
 from typing import Final

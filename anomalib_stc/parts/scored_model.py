@@ -53,7 +53,7 @@ class ScoredModel(nn.Module, ABC):
 
     @abstractmethod
     def infer(self, image: Tensor) -> Any:
-        """Infer what is normal of images, see `checked`; it has a ``reconstruction``. There is no random number in it."""
+        """Infer what is normal of images, see `checked`; it has a ``reconstruction``. No random number is in it."""
 
     @abstractmethod
     def residuals(self, image: Tensor, inferred: Any, names: Collection[str]) -> dict[str, Tensor]:

@@ -25,7 +25,7 @@ def checked(image: Tensor, dtype: torch.dtype) -> Tensor:
     Raises:
         ValueError: If they are not.
     """
-    if image.ndim != 4 or image.shape[1] != 3 or len(image) == 0:
+    if image.ndim != 4 or image.shape[1] != 3 or image.shape[0] == 0:  # `len` would fix an export's batch
         msg = (
             f"Image of shape {tuple(image.shape)} came where (B, 3, H, W) is expected, one image at least: add the "
             "batch's dimension, or bring three channels to the second place."
@@ -47,8 +47,8 @@ def _check_range(image: Tensor) -> None:
     low, high = torch.stack(image.detach().aminmax()).tolist()  # one look at the device's numbers
     if not (low >= -SLACK and high <= 1 + SLACK):
         msg = (
-            f"Image has values from {low:.4g} to {high:.4g}, expected 0 to 1: divide what is in 0..255 by 255, and take "
-            "Normalize out of the pre-processor and the data module's augmentations."
+            f"Image has values from {low:.4g} to {high:.4g}, expected 0 to 1: divide what is in 0..255 by 255, and "
+            "take Normalize out of the pre-processor and the data module's augmentations."
         )
         raise ValueError(msg)
 

@@ -65,6 +65,9 @@ class Calibrated(TinyModel):
         self.calibration.complete(self, checkpoint)
         super().on_save_checkpoint(checkpoint)
 
+    def on_train_start(self) -> None:
+        self.calibration.find_images(self.trainer)
+
     def configure_callbacks(self) -> list[Callback]:
         return [*super().configure_callbacks(), self.calibration]
 

@@ -228,7 +228,7 @@ def test_training_tells_which_threshold_holds(data_root: Path, caplog, split: st
     engine = Engine(default_root_dir=data_root / "out", logger=False, limit_val_batches=limit)
     with caplog.at_level(logging.INFO):
         engine.fit(model, datamodule=data)
-    assert ("the 0.99 quantile of 6 held-out normal images" in caplog.text) is from_normals
+    assert ("the 0.99 quantile of 6 normal images" in caplog.text) is from_normals
     assert torch.isnan(model.post_processor._image_threshold).item() is from_normals
     engine.trainer.save_checkpoint(data_root / "model.ckpt")
     restored = FittedModel.load_from_checkpoint(data_root / "model.ckpt", weights_only=True)

@@ -3,6 +3,7 @@
 import copy
 import math
 import pickle
+import shutil
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from lightning.pytorch import Callback, seed_everything
 
 from anomalib_stc.data import TextureDemo
 from tests.images import FLAT, made_images, real_images
+from tests.parts.test_backbone import local_folder
 from tests.runtimes import RUNTIMES, Program, openvino_program
 
 SIDE = 64
@@ -71,8 +73,14 @@ class ModelContract(ABC):
     @pytest.mark.parametrize(
         ("arguments", "sentence"),
         [
-            *[({"image_size": size}, "Image size .* multiple of 16 from 64") for size in (0, 48, 70, -64, (64, 48), 64.5)],
-            *[({"smoothing": width}, "Smoothing came as .*, expected 0 pixels") for width in (-1.0, math.nan, math.inf)],
+            *[
+                ({"image_size": size}, "Image size .* multiple of 16 from 64")
+                for size in (0, 48, 70, -64, (64, 48), 64.5)
+            ],
+            *[
+                ({"smoothing": width}, "Smoothing came as .*, expected 0 pixels")
+                for width in (-1.0, math.nan, math.inf)
+            ],
             ({"smoothing": 25.0}, "Smoothing came as 25.0, expected at most 21 pixels where a side has 64"),
             *[({"score_weights": {"pixel": w}}, "Score weights") for w in (-1.0, math.nan, math.inf)],
             *[({"loss_weights": {"adversarial": w}}, "Loss weights are") for w in (-1.0, math.nan, math.inf)],
@@ -85,7 +93,9 @@ class ModelContract(ABC):
     def test_what_does_not_fit_another_size_is_told_before_training(self) -> None:
         """A pre-processor of the user's own decides the size; the constructor does not know it."""
         model = self.build(image_size=256, smoothing=25.0).model
-        with pytest.raises(ValueError, match=r"^Smoothing came as 25.0, expected at most 21 pixels where a side has 64"):
+        with pytest.raises(
+            ValueError, match=r"^Smoothing came as 25.0, expected at most 21 pixels where a side has 64"
+        ):
             model.prepare([images((SIDE, SIDE), 2)], seed=0)
 
     @pytest.fixture(scope="class")
@@ -100,7 +110,9 @@ class ModelContract(ABC):
     @torch.no_grad()
     def test_few_images_prepare(self, whole: Any, kind: str, side: int, count: int) -> None:
         """Also where they have fewer places than there are clusters, or all places are equal."""
-        given = images((side, side), count) if kind == "noise" else made_images(kind, (side, side)).repeat(count, 1, 1, 1)
+        given = (
+            images((side, side), count) if kind == "noise" else made_images(kind, (side, side)).repeat(count, 1, 1, 1)
+        )
         shapes = {name: value.shape for name, value in whole.state_dict().items()}
         whole.train().prepare([given], seed=0)
         filled = {name: value for name, value in whole.state_dict().items() if "scale_" not in name}
@@ -359,6 +371,18 @@ class ModelContract(ABC):
         with pytest.raises(ValueError, match="is not trained"):
             getattr(self.build(), kind)(tmp_path)
         assert list(tmp_path.rglob("*.*")) == []
+
+    def test_a_backbones_folder_travels_by_its_architecture(self, tmp_path: Path) -> None:
+        local_folder(tmp_path / "kept", "mobilenetv3_small_050", mean=[0.3, 0.4, 0.5])
+        model = self.build(backbone=f"local-dir:{tmp_path / 'kept'}")
+        model.model.features.load()
+        shutil.rmtree(tmp_path / "kept")
+        assert model.portable() == {"backbone": "mobilenetv3_small_050"}
+        again = type(model)(**{**model.hparams, **model.portable()})
+        again.load_state_dict(model.state_dict())
+        given = images((SIDE, SIDE), 1)
+        assert torch.equal(again.model.features(given), model.model.features(given))
+        assert self.build().portable() == {}
 
     def test_get_model_finds_it(self) -> None:
         name = self.build().name

@@ -25,5 +25,7 @@ def test_keys_and_values_are_of_the_same_places(items: int, monkeypatch: pytest.
 
 @pytest.mark.parametrize(("channels", "keys"), [(0, 48), (3, 0), (3, 1), (3, 4.0)])
 def test_an_encoder_of_no_channels_is_one_sentence(channels: int, keys: int) -> None:
-    with pytest.raises(ValueError, match=r"^(Structure's|Key) channels came as .*, expected a whole number, [12] or more"):
+    with pytest.raises(
+        ValueError, match=r"^(Structure's|Key) channels came as .*, expected a whole number, [12] or more"
+    ):
         structure_encoder(channels, 2, keys)

@@ -1,13 +1,17 @@
 """Texture features lie on one grid, with levels of equal length; patches are the pixels themselves."""
 
+import json
 import math
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
 from torch.nn import functional as F
 
-from anomalib_stc.parts.backbone import OFFLINE_BACKBONE
+from anomalib_stc.parts.backbone import OFFLINE_BACKBONE, architecture
 from anomalib_stc.parts.features import BackboneFeatures, ColouredFeatures, PatchFeatures, texture_features
+from tests.parts.test_backbone import local_folder
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +55,33 @@ def test_images_are_normalised_as_the_network_was_trained(backbone: BackboneFeat
     torch.testing.assert_close(backbone.std.flatten(), torch.tensor(config["std"]))
 
 
+def test_a_folders_features_are_built_and_filled_where_it_is_gone(tmp_path: Path) -> None:
+    local_folder(tmp_path / "kept", "mobilenetv3_small_050", mean=[0.1, 0.2, 0.3])
+    name = f"local-dir:{tmp_path / 'kept'}"
+    features = texture_features(name, colour=1.0)
+    features.load()
+    shutil.rmtree(tmp_path / "kept")
+    assert features.portable() == {"backbone": "mobilenetv3_small_050"}
+    again = texture_features(**features.portable(), colour=1.0)
+    again.load_state_dict(features.state_dict())
+    assert torch.equal(again(images()), features(images())), "its normalisation travels too"
+    assert again.portable() == {}
+
+
+def test_a_folder_that_no_name_stands_for_stays_a_folder(tmp_path: Path) -> None:
+    local_folder(tmp_path, "resnet18")
+    config = json.loads((tmp_path / "config.json").read_text())
+    name = f"local-dir:{tmp_path}"
+    for arguments, expected in (({"num_classes": 5}, "resnet18"), ({"output_stride": 16}, name)):
+        (tmp_path / "config.json").write_text(json.dumps({**config, "model_args": arguments}))
+        assert architecture(name) == expected
+
+
+@pytest.mark.parametrize("name", [OFFLINE_BACKBONE, "none"])
+def test_what_takes_no_folder_needs_nothing_else(name: str) -> None:
+    assert texture_features(name).portable() == {}
+
+
 def test_the_backbone_is_frozen_but_passes_gradient_on(backbone: BackboneFeatures) -> None:
     assert not backbone.train().training
     assert not any(module.training for module in backbone.modules())
@@ -80,7 +111,9 @@ def test_patches_need_no_weights() -> None:
 
 @pytest.mark.parametrize("weight", [-1.0, math.nan, math.inf])
 def test_a_wrong_weight_of_colours_is_one_sentence(weight: float) -> None:
-    with pytest.raises(ValueError, match=r"^Weight of colours came as .*, expected a finite number above 0, as 1\.0\.$"):
+    with pytest.raises(
+        ValueError, match=r"^Weight of colours came as .*, expected a finite number above 0, as 1\.0\.$"
+    ):
         texture_features("none", colour=weight)
 
 

@@ -126,7 +126,10 @@ def test_continuity_where_the_cut_reaches_half_of_the_largest_weight() -> None:
     [
         *[({"items": items}, "Memory items came as .*, expected a whole number, 1 or more") for items in (0, -1, 2.5)],
         *[({"temperature": t}, "Memory's temperature came as .* above 0, as 10.0") for t in (0.0, -1.0, nan, inf)],
-        *[({"shrink": shrink}, "Memory's shrinkage came as .*, expected 0 or more, as 1") for shrink in (-0.1, nan, inf)],
+        *[
+            ({"shrink": shrink}, "Memory's shrinkage came as .*, expected 0 or more, as 1")
+            for shrink in (-0.1, nan, inf)
+        ],
     ],
 )
 def test_a_wrong_argument_is_one_sentence(arguments: dict[str, Any], sentence: str) -> None:
@@ -136,7 +139,9 @@ def test_a_wrong_argument_is_one_sentence(arguments: dict[str, Any], sentence: s
 
 @pytest.mark.parametrize("channels", [(0, 4), (4, 0)])
 def test_a_memory_of_no_channels_is_one_sentence(channels: tuple[int, int]) -> None:
-    with pytest.raises(ValueError, match=r"^Memory's (key|value) channels came as 0, expected a whole number, 1 or more"):
+    with pytest.raises(
+        ValueError, match=r"^Memory's (key|value) channels came as 0, expected a whole number, 1 or more"
+    ):
         Memory(2, *channels)
 
 

@@ -29,11 +29,20 @@ WRONG: dict[str, tuple[Callable[[], Tensor], str]] = {
     "no image": (lambda: image(2, 3, 64, 64)[:0], r"^Image of shape \(0, 3, 64, 64\) came where"),
     "grey": (lambda: image(2, 1, 64, 64), r"^Image of shape \(2, 1, 64, 64\) came where"),
     "channels last": (lambda: image(2, 64, 64, 3), r"^Image of shape \(2, 64, 64, 3\) came where .* second place\.$"),
-    "bytes": (lambda: (255 * image()).byte(), r"^Image of type torch.uint8 came where floating point in 0\.\.1 is .*\.$"),
+    "bytes": (
+        lambda: (255 * image()).byte(),
+        r"^Image of type torch.uint8 came where floating point in 0\.\.1 is .*\.$",
+    ),
     "a side of 70": (lambda: image(1, 3, 70, 64), r"^Image is 70 x 64, expected multiples of 16 from 64: set .*\.$"),
     "a side of 48": (lambda: image(1, 3, 64, 48), r"^Image is 64 x 48, expected multiples of 16 from 64: set .*\.$"),
-    "0..255": (lambda: 255 * image(), r"^Image has values from .* to 25\d.*, expected 0 to 1: divide what is in 0\.\.255"),
-    "normalised": (lambda: 4 * image() - 2, r"^Image has values from -2 to 2, expected 0 to 1: .* take Normalize out .*\.$"),
+    "0..255": (
+        lambda: 255 * image(),
+        r"^Image has values from .* to 25\d.*, expected 0 to 1: divide what is in 0\.\.255",
+    ),
+    "normalised": (
+        lambda: 4 * image() - 2,
+        r"^Image has values from -2 to 2, expected 0 to 1: .* take Normalize out .*\.$",
+    ),
     "one pixel above": (lambda: with_one(1 + 2 * SLACK), r"^Image has values from .* to 1\.002, expected"),
     "one pixel below": (lambda: with_one(-2 * SLACK), r"^Image has values from -0\.002 to"),
     "no number": (lambda: with_one(torch.nan), r"^Image has values from nan to nan, expected 0 to 1"),
@@ -107,8 +116,11 @@ def test_one_number_or_two_are_a_size(given: Any, expected: tuple[int, int]) -> 
 
 @pytest.mark.parametrize(
     ("given", "example"),
-    [(0, 64), (-64, 64), (48, 64), (70, 64), (250, 256), ((64, 32), 64), ((64,), 64), ((64, 64, 64), 64), (64.5, 64)]
-    + [(None, 64), ("64", 64), (float("nan"), 64), ((64, 64.0), 64), ((), 64)],
+    [
+        *[(given, 64) for given in (0, -64, 48, 70, (64, 32), (64,), (64, 64, 64), ())],
+        *[(given, 64) for given in (64.5, 64.0, (64, 64.0), float("nan"), None, "64")],
+        (250, 256),
+    ],
 )
 def test_a_wrong_size_is_one_sentence(given: Any, example: int) -> None:
     sentence = rf"^Image size .* is expected, each a multiple of 16 from 64: choose for example {example}\.$"

@@ -1,7 +1,7 @@
 """ProxyAno as a model of anomalib: its arguments, and the parts they make."""
 
 from collections.abc import Collection
-from typing import Final
+from typing import Any, Final
 
 from anomalib.metrics import Evaluator
 from anomalib.models import AnomalibModule
@@ -39,7 +39,8 @@ class ProxyAno(ReconstructionModule, AnomalibModule):
         image_size: Height and width the images are resized to, multiples of 16 from 64; one number for a square.
         backbone: timm name or ``local-dir:FOLDER`` of the frozen texture features, or ``none`` to use the pixels.
         superpixels: Number of superpixels an image.
-        superpixel_folder: Where superpixels are kept from one run to the next; ``None`` keeps them in memory.
+        superpixel_folder: Where superpixels of 16,384 images at most are kept from one run to the next; ``None`` keeps
+            them in memory.
         memory_items: Items of the memory.
         pseudo_anomalies: Share of the training images with a pseudo anomaly; 0 for none.
         loss_weights: Weights of the losses: L1 of the predicted ``proxy``, distance of the memory's read-out to the
@@ -106,6 +107,10 @@ class ProxyAno(ReconstructionModule, AnomalibModule):
             self.model.check_size(size)
         self.loss = ProxyAnoLoss(merged("Loss weights", loss_weights, LOSS_WEIGHTS))
         self.set_up(learning_rate, train_images, holdout, false_alarm_rate)
+
+    def portable(self) -> dict[str, Any]:
+        """Return the argument that stands for a backbone's folder: its architecture."""
+        return {**self.model.features.portable()}
 
     def pictures(self, inferred: Bridge, drawn: Collection[str]) -> dict[str, Tensor]:
         """Return the predicted proxy and the reconstruction."""

@@ -1,6 +1,8 @@
 """Superpixels by SLIC, computed once for every image, whichever data set, order or process it comes from."""
 
 import hashlib
+import logging
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,9 @@ from torch import Tensor
 
 from anomalib_stc.parts.checks import check, check_positive
 
+logger = logging.getLogger(__name__)
 KEPT = 4096  # segments in memory at most: 0.5 GiB at 256 x 256; augmented images would pile up without end
+FILES = 16384  # in a folder at most, for the same reason; ten thousand normal images fit
 MOST = 16384  # SLIC may give some more; their numbers are kept in 16 bits
 
 
@@ -20,7 +24,7 @@ class SegmentCache:
     """Segments of images, kept by what is in the image: in memory, and in a folder where one is given.
 
     An image of 256 x 256 pixels takes 128 KiB. A file has its name only when all is in it; one that cannot be read is
-    made anew.
+    made anew. A folder holds `FILES` at most, of all runs together, 2 GiB at 256 x 256; what is in it then serves on.
 
     Args:
         cells: Number of superpixels asked for.
@@ -38,6 +42,7 @@ class SegmentCache:
         self.compactness = compactness
         self.folder = None if folder is None else Path(folder)
         self.known: dict[str, Tensor] = {}
+        self.full = False  # the folder
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the segments out of a pickle: only training needs them, and they can be made again."""
@@ -72,8 +77,20 @@ class SegmentCache:
             segments = None
         if segments is None or segments.shape != pixels.shape[:2]:
             segments = self._segments(pixels)
-            write_whole(path, segments)
+            if self._has_room(self.folder):
+                write_whole(path, segments)
         return segments
+
+    def _has_room(self, folder: Path) -> bool:
+        """Return whether one more file may go to a folder, which other processes fill too; say once if it may not."""
+        if not self.full and folder.is_dir() and sum(1 for _ in os.scandir(folder)) >= FILES:
+            self.full = True
+            logger.warning(
+                "%s holds %d superpixel files, the most that are kept: empty it if they are of no more use.",
+                folder,
+                FILES,
+            )
+        return not self.full
 
     def _segments(self, pixels: np.ndarray) -> np.ndarray:
         found = slic(pixels / np.float32(255), self.cells, self.compactness, start_label=0, channel_axis=-1)

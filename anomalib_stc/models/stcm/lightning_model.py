@@ -5,7 +5,7 @@ from typing import Any, Final
 from anomalib.metrics import Evaluator
 from anomalib.models import AnomalibModule
 from anomalib.visualization import Visualizer
-from torch import nn
+from torch import Tensor, nn
 
 from anomalib_stc.host.module import ReconstructionModule
 from anomalib_stc.models.stcm.loss import StcmLoss
@@ -25,6 +25,7 @@ SCORE_WEIGHTS: Final = {"pixel": 0.5, "correspondence": 4.0, "low_level": 0.25, 
 PARTS: Final = 256  # visual words rather than objects: fine enough that a part tells which texture belongs there
 KEY_CHANNELS: Final = 48  # of the queries; half the exported model's time goes to the two branches
 WIDTHS: Final = (32, 16)  # of the decoders at strides 8 and 4, for the same reason
+OWN: Final = ("parts", "none")  # semantic structures that need nothing of the user's
 NO_STRUCTURE: Final = "0 without a semantic structure"
 
 
@@ -38,7 +39,8 @@ class Stcm(ReconstructionModule, AnomalibModule):
         image_size: Height and width the images are resized to, multiples of 16 from 64; one number for a square.
         backbone: timm name or ``local-dir:FOLDER`` of the frozen texture features, or ``none`` to use the pixels.
         semantic: Semantic structure beside edges: ``parts`` (k-means of the features, a substitute for labels), the
-            path of a `torch.export` program, the dotted path of an `nn.Module` class, or ``none``.
+            path of a `torch.export` program, which checkpoints then hold, the dotted path of an `nn.Module` class, whose
+            package checkpoints need, or ``none``.
         semantic_args: Arguments of that class.
         memory_items: Items of every memory.
         loss_weights: Weights of the losses: L1 of the fused image (``pixel``) and of the branches' images (``branch``),
@@ -102,21 +104,32 @@ class Stcm(ReconstructionModule, AnomalibModule):
         self.loss = StcmLoss(merged("Loss weights", loss_weights, LOSS_WEIGHTS))
         self.set_up(learning_rate, train_images, holdout, false_alarm_rate)
 
+    def portable(self) -> dict[str, Any]:
+        """Return arguments that stand for files: of a backbone's folder the architecture, of a program its bytes."""
+        parts: list[Any] = [self.model.features, *self.model.extractors.values()]
+        return {name: value for part in parts for name, value in part.portable().items()}
+
 
 def extractors(
-    features: TextureFeatures, semantic: str, semantic_args: dict[str, Any] | None
+    features: TextureFeatures, semantic: str | Tensor, semantic_args: dict[str, Any] | None
 ) -> dict[str, StructureExtractor]:
     """Return the structure extractors by name, ``semantic`` where there is one, and ``low_level``.
 
+    Args:
+        features: Texture features.
+        semantic: As the model's; a checkpoint holds the bytes (n,) uint8 of a program instead of its path.
+        semantic_args: As the model's.
+
     Raises:
-        ValueError: If the user's segmentation network cannot be loaded.
+        ValueError: If the user's segmentation network cannot be loaded, or there are arguments and no class for them.
     """
     low_level: dict[str, StructureExtractor] = {"low_level": SoftCanny()}
+    if isinstance(semantic, Tensor) or semantic not in OWN:
+        return {"semantic": UserSegmentation(semantic, semantic_args), **low_level}
+    check("Semantic arguments", semantic_args, not semantic_args, f"none where the structure is '{semantic}'")
     if semantic == "none":
         return low_level
-    if semantic == "parts":
-        return {"semantic": PartSegmentation(features.channels, PARTS), **low_level}
-    return {"semantic": UserSegmentation(semantic, semantic_args), **low_level}
+    return {"semantic": PartSegmentation(features.channels, PARTS), **low_level}
 
 
 def branch(extractor: StructureExtractor, features: TextureFeatures, memory_items: int) -> Branch:

@@ -1,6 +1,7 @@
 """Semantic structures: a user's segmentation network, or parts found without labels."""
 
 import importlib
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from anomalib_stc.models.stcm.structure import StructureExtractor
-from anomalib_stc.parts.checks import check_positive, check_whole
+from anomalib_stc.parts.checks import check, check_positive, check_whole
 from anomalib_stc.parts.clusters import cosine_kmeans
 from anomalib_stc.parts.features import GRID_STRIDE
 from anomalib_stc.parts.memory import affinity
@@ -62,21 +63,30 @@ class UserSegmentation(StructureExtractor):
     """A user's segmentation network, frozen.
 
     Args:
-        source: Path of a `torch.export` program (``.pt2``), or the dotted path of an `nn.Module` class.
+        source: Path of a `torch.export` program (``.pt2``), its bytes (n,) uint8, or the dotted path of an `nn.Module`
+            class.
         arguments: Arguments of that class.
 
     Raises:
-        ValueError: If the program or class cannot be loaded, or does not map images to maps of their size.
+        ValueError: If the program or class cannot be loaded, does not map images to maps of their size, or if there are
+            arguments and no class for them.
     """
 
     stride = 1
 
-    def __init__(self, source: str, arguments: dict[str, Any] | None = None) -> None:
+    def __init__(self, source: str | Tensor, arguments: dict[str, Any] | None = None) -> None:
         super().__init__()
-        self.network = load_segmentation(source, arguments or {})
+        name = source if isinstance(source, str) else f"a program of {source.numel()} bytes"
+        self.program = read_program(source)
+        check("Arguments", arguments, not (arguments and self.program is not None), "none where a program is given")
+        self.network = load_segmentation(name, arguments or {}, self.program)
         for parameter in self.network.parameters():
             parameter.requires_grad = False
-        self.channels = self._probe(source)
+        self.channels = self._probe(name)
+
+    def portable(self) -> dict[str, Tensor]:
+        """Return the bytes (n,) uint8 of a program; a class has none and needs its package."""
+        return {} if self.program is None else {"semantic": self.program}
 
     @torch.no_grad()
     def _probe(self, source: str) -> int:
@@ -109,20 +119,40 @@ class UserSegmentation(StructureExtractor):
         return self.network(image)
 
 
-def load_segmentation(source: str, arguments: dict[str, Any]) -> nn.Module:
-    """Load a network from a ``.pt2`` program or a class path.
+def read_program(source: str | Tensor) -> Tensor | None:
+    """Return the bytes (n,) uint8 of a ``.pt2`` program; ``None`` for a class path.
 
     Raises:
-        ValueError: If there is no such file or class, or it does not load.
+        ValueError: If there is no such file.
+    """
+    if isinstance(source, Tensor):
+        return source.cpu()
+    if not source.endswith(".pt2"):
+        return None
+    try:
+        return torch.frombuffer(bytearray(Path(source).read_bytes()), dtype=torch.uint8)
+    except (OSError, ValueError) as error:  # torch makes no tensor of an empty file
+        raise ValueError(cannot_be_loaded(source, error)) from error
+
+
+def load_segmentation(source: str, arguments: dict[str, Any], program: Tensor | None) -> nn.Module:
+    """Load a network from the bytes of a program, or from a class path where there are none.
+
+    Raises:
+        ValueError: If there is no such class, or it does not load.
     """
     try:
-        if source.endswith(".pt2"):
-            return torch.export.load(Path(source)).module()
+        if program is not None:
+            return torch.export.load(BytesIO(program.numpy().tobytes())).module()
         module, name = source.rsplit(".", 1)
         return getattr(importlib.import_module(module), name)(**arguments).eval()
     except Exception as error:  # a user's file or code: name it and its cause
-        msg = (
-            f"Semantic structure '{source}' cannot be loaded ({error}): give 'parts', 'none', the path of a "
-            "torch.export program (.pt2) or the dotted path of an nn.Module class."
-        )
-        raise ValueError(msg) from error
+        raise ValueError(cannot_be_loaded(source, error)) from error
+
+
+def cannot_be_loaded(source: str, error: Exception) -> str:
+    """Return the sentence that says why a structure cannot be loaded, and what to do."""
+    return (
+        f"Semantic structure '{source}' cannot be loaded ({error}): give 'parts', 'none', the path of a torch.export "
+        "program (.pt2) or the dotted path of an nn.Module class, whose package a checkpoint needs too."
+    )

@@ -26,6 +26,10 @@ class StructureExtractor(nn.Module, ABC):
     channels: int
     stride: int
 
+    def portable(self) -> dict[str, Tensor]:
+        """Return the argument ``semantic`` that builds the same where a file is gone, if it takes one."""
+        return {}
+
     @abstractmethod
     def forward(self, image: Tensor, features: Tensor | None) -> Tensor:
         """Return the structure (B, channels, H / stride, W / stride), in [0, 1].

@@ -51,7 +51,9 @@ def test_a_cap_that_would_leave_nothing_to_hide_is_one_sentence() -> None:
     AdaptiveMask(0.9, 1, 0.15).check_size((64, 64))
     small = AdaptiveMask(0.9, 1, 0.14)
     for ask in (lambda: small(one_hot(3, 4)), lambda: small.check_size((64, 64))):
-        with pytest.raises(ValueError, match=r"^Mask dilation came as 1, expected a cell and its .* at most 8 cells\.$"):
+        with pytest.raises(
+            ValueError, match=r"^Mask dilation came as 1, expected a cell and its .* at most 8 cells\.$"
+        ):
             ask()
 
 

@@ -1,12 +1,11 @@
 """Masks by their area, their determinism and their coverage; complementary grids by counting."""
 
+from math import nan
+
 import pytest
 import torch
 
 from anomalib_stc.models.i3ad.training_masks import TrainingMasks, complementary, strokes
-
-
-NAN_AREA = {"area": (0.1, float("nan"))}
 
 
 @pytest.fixture(autouse=True)
@@ -68,7 +67,8 @@ def test_complementary_masks_hide_every_pixel_once(count: int, cell: int) -> Non
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"area": (0.6, 0.1)}, {"area": (0.0, 0.5)}, {"cells": (16, 8)}, {"cells": (0, 8)}, NAN_AREA]
+    "arguments",
+    [{"area": (0.6, 0.1)}, {"area": (0.0, 0.5)}, {"cells": (16, 8)}, {"cells": (0, 8)}, {"area": (0.1, nan)}],
 )
 def test_a_wrong_range_is_one_sentence(arguments: dict) -> None:
     with pytest.raises(

@@ -109,7 +109,10 @@ def test_an_empty_decoder_gives_the_colours_of_the_memory() -> None:
         ({"score_weights": {"proxies": 1.0}}, "Score weights has proxies, expected some of pixel"),
         ({"image_score": "median"}, "Image score is 'median', expected one of max, top, mean"),
         ({"superpixels": 10**6}, "Number of superpixels came as 1000000, expected at most 16384"),
-        ({"superpixels": 1, "image_size": (64, 256)}, "Number of superpixels came as 1, expected more for images of 64"),
+        (
+            {"superpixels": 1, "image_size": (64, 256)},
+            "Number of superpixels came as 1, expected more for images of 64",
+        ),
         ({"pseudo_anomalies": float("nan")}, "Share of pseudo anomalies came as nan, expected 0 to 1"),
     ],
 )

@@ -95,6 +95,31 @@ def test_memory_has_a_limit(monkeypatch: pytest.MonkeyPatch, counted: list[Any])
     assert len(counted) == 4
 
 
+def test_a_folder_has_a_limit(
+    monkeypatch: pytest.MonkeyPatch, counted: list[Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of all processes and runs together; what is in it serves on, what is new is made and not kept."""
+    monkeypatch.setattr(superpixel, "FILES", 3)
+    kept = tmp_path / "kept"
+    other, segments = SegmentCache(20, 10.0, kept), SegmentCache(10, 10.0, kept)
+    other(noise(0))
+    for seed in (0, 1, 2, 3):
+        assert segments(noise(seed)).shape == (32, 48)
+    assert len(list(kept.iterdir())) == 3
+    assert len(counted) == 5
+    told = [record.getMessage() for record in caplog.records]
+    assert told == [f"{kept} holds 3 superpixel files, the most that are kept: empty it if they are of no more use."]
+    again = SegmentCache(10, 10.0, kept)
+    for seed in (0, 2):
+        again(noise(seed))
+    assert len(counted) == 6
+
+
+def test_a_folder_takes_a_set_of_ten_thousand_and_no_more_than_two_gigabytes() -> None:
+    """At 256 px; int16 and numpy's header."""
+    assert 10_000 < superpixel.FILES <= 2**31 / (256 * 256 * 2)
+
+
 def test_a_pickle_carries_no_segments() -> None:
     segments = SegmentCache(10, 10.0)
     first = segments(noise(0))

@@ -1,12 +1,16 @@
 """STCM keeps the contract of every model, and its own promises."""
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from anomalib_stc.models import Stcm
-from tests.models.contract import SIDE, ModelContract, images, untrained
+from tests.models.contract import SIDE, ModelContract, fit, images, reloaded, untrained
+from tests.models.stcm.test_semantic import Segmentation, export
+from tests.parts.test_backbone import local_folder
 
 SMALL = {"image_size": SIDE, "memory_items": 32}
 SWITCHES: dict[str, dict[str, Any]] = {
@@ -66,6 +70,25 @@ def test_score_terms_are_one_on_held_out_normals_after_calibration() -> None:
     assert combined.mean().item() == pytest.approx(1, abs=0.02)
 
 
+def test_a_checkpoint_needs_neither_program_nor_folder(demo_root: Path, tmp_path: Path) -> None:
+    """What it was trained with may be gone; its scores are the same to the last bit."""
+    files = tmp_path / "files"
+    local_folder(files, "mobilenetv3_small_050", mean=[0.3, 0.4, 0.5])
+    program = export(Segmentation(), files / "network.pt2")
+    trained = build(semantic=program, backbone=f"local-dir:{files}", score_weights={"semantic": 1.0})
+    engine = fit(trained, demo_root, tmp_path / "fit", max_steps=1, limit_val_batches=0)
+    assert set(trained.portable()) == {"semantic", "backbone"}
+    shutil.rmtree(files)
+    loaded = reloaded(trained, engine)
+    assert loaded.hparams.backbone == "mobilenetv3_small_050"
+    image = images((SIDE, SIDE), 2)
+    with torch.no_grad():
+        expected, found = trained.eval()(image), loaded.eval()(image)
+    assert torch.equal(found.anomaly_map, expected.anomaly_map)
+    assert torch.equal(found.pred_score, expected.pred_score)
+    assert torch.equal(loaded.portable()["semantic"], trained.portable()["semantic"]), "it can be saved once more"
+
+
 @pytest.mark.parametrize("size", [(64, 64), (64, 128), (192, 80), (256, 256)])
 def test_fully_convolutional(size: tuple[int, int]) -> None:
     with torch.no_grad():
@@ -94,6 +117,10 @@ def test_reconstruction_losses_name_every_term() -> None:
         ({"semantic": "none", "score_weights": {"semantic": 1.0}}, "Score weight 'semantic' came as 1.0, expected 0"),
         ({"memory_items": 0}, "Memory items came as 0"),
         ({"image_score": "median"}, "Image score is 'median', expected one of max, top, mean"),
+        (
+            {"semantic_args": {"classes": 3}},
+            "Semantic arguments came as .*, expected none where the structure is 'parts'",
+        ),
         ({"semantic": "nothing.Here"}, "Semantic structure 'nothing.Here' cannot be loaded"),
     ],
 )

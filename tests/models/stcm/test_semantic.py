@@ -98,7 +98,9 @@ class TestParts:
 
     @pytest.mark.parametrize("arguments", [{"parts": 0}, {"parts": 1.5}, {"temperature": 0.0}, {"temperature": nan}])
     def test_a_wrong_argument_is_one_sentence(self, arguments: dict) -> None:
-        with pytest.raises(ValueError, match=r"^(Parts|Temperature of parts) came as .*, expected a (whole|finite) number"):
+        with pytest.raises(
+            ValueError, match=r"^(Parts|Temperature of parts) came as .*, expected a (whole|finite) number"
+        ):
             PartSegmentation(**{"feature_channels": 4, "parts": 3, **arguments})
 
     def test_fewer_points_than_parts_are_repeated(self, parts: PartSegmentation) -> None:
@@ -146,6 +148,29 @@ class TestUser:
         assert torch.equal(other(images()), extractor(images()))
 
 
+def test_a_program_is_built_from_its_bytes_where_the_file_is_gone(tmp_path: Path) -> None:
+    first = UserSegmentation(export(Segmentation(), tmp_path / "gone.pt2"))
+    (tmp_path / "gone.pt2").unlink()
+    torch.save(first.portable(), tmp_path / "arguments.pt")
+    kept = torch.load(tmp_path / "arguments.pt", weights_only=True)
+    assert kept["semantic"].dtype == torch.uint8
+    again = UserSegmentation(kept["semantic"])
+    assert torch.equal(again(images()), first(images()))
+    assert torch.equal(again.portable()["semantic"], kept["semantic"])
+    assert not any("program" in name for name in first.state_dict())
+
+
+def test_a_class_needs_its_package_and_brings_nothing() -> None:
+    assert UserSegmentation(PATH).portable() == {}
+
+
+def test_arguments_for_a_program_are_one_sentence(program: str) -> None:
+    with pytest.raises(
+        ValueError, match=r"^Arguments came as \{'classes': 3\}, expected none where a program is given"
+    ):
+        UserSegmentation(program, {"classes": 3})
+
+
 def test_arguments_go_to_the_class() -> None:
     extractor = UserSegmentation(PATH, {"classes": 5, "seed": 3})
     assert extractor.channels == 5
@@ -171,9 +196,16 @@ def test_what_cannot_be_loaded_is_one_sentence(source: str, arguments: dict[str,
 
 def test_a_broken_program_is_one_sentence(tmp_path: Path) -> None:
     path = tmp_path / "broken.pt2"
-    path.write_bytes(b"no program")
-    with pytest.raises(ValueError, match=r"^Semantic structure '.*broken\.pt2' cannot be loaded \(.*\): give .*\.$"):
-        UserSegmentation(str(path))
+    for content in (b"no program", b""):
+        path.write_bytes(content)
+        with pytest.raises(
+            ValueError, match=r"^Semantic structure '.*broken\.pt2' cannot be loaded \(.*\): give .*\.$"
+        ):
+            UserSegmentation(str(path))
+    with pytest.raises(
+        ValueError, match=r"^Semantic structure 'a program of 3 bytes' cannot be loaded \(.*\): give .*\.$"
+    ):
+        UserSegmentation(torch.zeros(3, dtype=torch.uint8))
 
 
 @pytest.mark.parametrize(

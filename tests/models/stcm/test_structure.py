@@ -143,7 +143,9 @@ def test_gradcheck() -> None:
     "arguments", [{"sigma": 0.0}, {"sigma": math.nan}, {"threshold": -1.0}, {"threshold": math.inf}, {"stride": 3}]
 )
 def test_a_wrong_argument_is_one_sentence(arguments: dict) -> None:
-    with pytest.raises(ValueError, match=r"^(Width of the edges' Gaussian|Threshold of edges|Stride of edges) came as .*"):
+    with pytest.raises(
+        ValueError, match=r"^(Width of the edges' Gaussian|Threshold of edges|Stride of edges) came as .*"
+    ):
         SoftCanny(**arguments)
 
 
