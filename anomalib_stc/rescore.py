@@ -4,19 +4,21 @@ A checkpoint is scored as it was trained; other arguments are refused, because i
 This is the one way to change them without a new training.
 """
 
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Final
 
 import torch
-from anomalib.callbacks import ModelCheckpoint
 from anomalib.data import AnomalibDataModule
 from anomalib.engine import Engine
-from anomalib.models import get_model
 from jsonargparse import auto_cli
 
 from anomalib_stc.host.replaced import OWN
+from anomalib_stc.models import I3ad, ProxyAno, Stcm
 from anomalib_stc.parts.score import ImageScore
+
+MODELS: Final = {f"{model.__module__}.{model.__qualname__}": model for model in (Stcm, ProxyAno, I3ad)}
 
 
 def rescore(
@@ -30,8 +32,9 @@ def rescore(
 ) -> Path:
     """Write a checkpoint of the same weights with other scores.
 
-    The images held out of the training are found again by their names: give the data that it was trained on. Thresholds
-    come from the data's validation as in a training, so from these images where there are no anomalies in it.
+    The images held out of the training are found again by their names: give the data that it was trained on, with a
+    seed where it splits at random. Thresholds come from the data's validation as in a training, so from these images
+    where there are no anomalies in it.
 
     Args:
         ckpt_path: Checkpoint of a training.
@@ -46,8 +49,8 @@ def rescore(
         The path of the new checkpoint.
 
     Raises:
-        ValueError: If the checkpoint cannot be read or is none of this package, nothing is to be changed, or a value is
-            out of range.
+        ValueError: If the checkpoint cannot be read or is none of this package, nothing is to be changed, a value is
+            out of range, or the data are not those of the training.
     """
     given = {"image_score": image_score, "smoothing": smoothing, "false_alarm_rate": false_alarm_rate}
     changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
@@ -59,15 +62,20 @@ def rescore(
         msg = "Nothing is to be changed: give score_weights, image_score, smoothing or false_alarm_rate."
         raise ValueError(msg)
     arguments = {**own["arguments"], **changes}
-    checkpoint |= {"hyper_parameters": arguments, OWN: {**own, "arguments": arguments}}
+    checkpoint |= {"hyper_parameters": arguments, OWN: {**own, "arguments": dict(arguments)}}
     with TemporaryDirectory() as folder:
         changed = Path(folder) / "changed.ckpt"
         torch.save(checkpoint, changed)
-        model = type(get_model(own["model"].rsplit(".", 1)[-1])).load_from_checkpoint(changed, weights_only=True)
+        model: Any = MODELS[own["model"]].load_from_checkpoint(changed, weights_only=True)
         model.calibration.refit = True
-        engine = Engine(default_root_dir=folder, callbacks=[ModelCheckpoint()], enable_progress_bar=False, logger=False)
+        engine = Engine(default_root_dir=folder, enable_progress_bar=False, logger=False)
         engine.validate(model, datamodule=data)
-        model.calibration.settle(model)
+        if model.calibration.mark != own["held_out"]:
+            msg = (
+                f"These data hold out other images than the training of '{ckpt_path}' did, so its thresholds cannot be "
+                "fitted again: give the data of that training, with the same folders, splits and seed."
+            )
+            raise ValueError(msg)
     Path(output).parent.mkdir(parents=True, exist_ok=True)
     torch.save({**checkpoint, "state_dict": model.cpu().state_dict()}, output)
     return Path(output)
@@ -84,11 +92,15 @@ def read(path: str) -> dict[str, Any]:
     except Exception as error:  # torch raises many kinds; the user needs to know which file
         msg = f"Checkpoint '{path}' cannot be read ({error}): give the path of a checkpoint of a training."
         raise ValueError(msg) from error
-    if OWN not in checkpoint:
-        msg = f"Checkpoint '{path}' is not of this version of anomalib-stc: give one of a training with STCM, ..."
+    model = checkpoint.get(OWN, {}).get("model")
+    if model not in MODELS:
+        msg = f"Checkpoint '{path}' is of {model or 'another package or version'}, expected one of {', '.join(MODELS)}."
         raise ValueError(msg)
     return checkpoint
 
 
 if __name__ == "__main__":
-    print(auto_cli(rescore, as_positional=False))
+    try:
+        print(auto_cli(rescore, as_positional=False))
+    except ValueError as error:
+        sys.exit(str(error))

@@ -49,6 +49,14 @@ def test_scores_and_thresholds_are_those_of_the_new_rules(
     assert changed.eval()(images((64, 64), 2)).pred_score.isfinite().all()
 
 
+def test_its_result_answers_by_its_own_rules_only(
+    trained: tuple[ProxyAno, Path], demo_root: Path, tmp_path: Path
+) -> None:
+    new = rescore(str(trained[1]), data(demo_root), str(tmp_path / "model.ckpt"), image_score="mean")
+    with pytest.raises(ValueError, match="ProxyAno has image_score 'max', but the checkpoint was trained with 'mean'"):
+        ProxyAno.load_from_checkpoint(new, weights_only=True, image_score="max")
+
+
 def test_the_same_rules_give_the_same_scales(trained: tuple[ProxyAno, Path], demo_root: Path, tmp_path: Path) -> None:
     """So the images held out are the same ones."""
     model, path = trained
@@ -56,6 +64,14 @@ def test_the_same_rules_give_the_same_scales(trained: tuple[ProxyAno, Path], dem
     expected = model.state_dict()
     for name, value in torch.load(new, weights_only=True)["state_dict"].items():
         torch.testing.assert_close(value, expected[name], equal_nan=True, msg=name)
+
+
+def test_other_data_than_the_trainings_are_refused(
+    trained: tuple[ProxyAno, Path], few_root: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=r"^These data hold out other images than the training of .*: give the data"):
+        rescore(str(trained[1]), data(few_root), str(tmp_path / "model.ckpt"), image_score="mean")
+    assert not (tmp_path / "model.ckpt").exists()
 
 
 def test_a_training_goes_on_from_it(trained: tuple[ProxyAno, Path], demo_root: Path, tmp_path: Path) -> None:

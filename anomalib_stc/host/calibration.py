@@ -15,7 +15,16 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from anomalib_stc.host.files import name_unreadable, warn_deep
-from anomalib_stc.host.holdout import collate_of, drawn, leaves, paths_of, plain_loader, split_holdout
+from anomalib_stc.host.holdout import (
+    collate_of,
+    drawn,
+    hashed,
+    leaves,
+    names_of,
+    paths_of,
+    plain_loader,
+    split_holdout,
+)
 from anomalib_stc.host.post_processor import NormalPostProcessor, extremes
 
 logger = logging.getLogger(__name__)
@@ -40,6 +49,7 @@ class HoldoutCalibration(Callback):
         self.fraction = fraction
         self.false_alarm_rate = false_alarm_rate
         self.refit = False  # also where no training is, see `rescore`
+        self.mark = ""  # of the images that were held out
         self.forget()
 
     def forget(self) -> None:
@@ -51,7 +61,9 @@ class HoldoutCalibration(Callback):
         )  # from the pre-processor to what held-out images go through
         self._collate: Callable[[list[Any]], Any] | None = None
         self._whole: tuple[Any, Any] | None = None  # the data module, and all its training images
-        self._fitted: int | None = None  # fingerprint of the weights that the scales belong to
+        self._share = 0.0  # that is held out
+        self._begun: int | None = None  # fingerprint of the weights that a fit began with
+        self._fitted: int | None = None  # and of those that the scales belong to
         self._validated: tuple[int | None, Buffers, Buffers] = (None, {}, {})  # and of those a validation has seen
 
     def __getstate__(self) -> dict[str, Any]:
@@ -69,10 +81,27 @@ class HoldoutCalibration(Callback):
             return
         self._give_back()
         self.forget()
+        self._split(trainer)
+
+    def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Note the weights that a fit begins with, a checkpoint's or an earlier fit's: their scales are right."""
+        del trainer
+        self._begun = fingerprint(pl_module.model)
+
+    def split_again(self, trainer: Any) -> None:
+        """Split by the share that a checkpoint brought, where the fit that goes on from it had split by another."""
+        if self._whole is None or self._share == self.fraction:
+            return
+        self._give_back()
+        self._split(trainer)
+        trainer.fit_loop._combined_loader = None  # it has the old share
+
+    def _split(self, trainer: Trainer) -> None:
         datamodule: Any = getattr(trainer, "datamodule", None)
         whole = getattr(datamodule, "train_data", None)
         if whole is None:
             return
+        self._share = self.fraction
         self.training, self.held_out = split_holdout(whole, self.fraction)
         self._collate = getattr(datamodule, "external_collate_fn", None) or collate_of(whole)
         self._transform = partial(test_transform, datamodule, whole)
@@ -115,7 +144,9 @@ class HoldoutCalibration(Callback):
         """Leave nothing of a fit that broke: not in the data module, and no scales of other weights in the model."""
         self._give_back()
         name_unreadable(exception, trainer)
-        if trainer.state.fn == "fit" and self._fitted is not None and fingerprint(pl_module.model) != self._fitted:
+        if trainer.state.fn != "fit" or self._begun is None:
+            return
+        if fingerprint(pl_module.model) not in {self._begun, self._fitted}:
             pl_module.model.score.forget()
 
     def _give_back(self) -> None:
@@ -181,12 +212,13 @@ class HoldoutCalibration(Callback):
         """Make scales and thresholds those of the module's weights, unless they are."""
         if self.held_out is None:
             return
+        self.mark = hashed("\n".join(sorted(names_of(self.held_out)))).hex()
+        same_on_all_ranks(pl_module)
         weights = fingerprint(pl_module.model)
         if weights == self._validated[0]:
             for part, buffers in zip((pl_module.model, pl_module.post_processor), self._validated[1:], strict=True):
                 set_buffers(part, buffers)
         elif weights != self._fitted or not pl_module.model.score.calibrated:
-            same_on_all_ranks(pl_module)
             self._fit(pl_module)
             same_on_all_ranks(pl_module)
         self._fitted = weights
@@ -201,11 +233,11 @@ class HoldoutCalibration(Callback):
             model.calibrate(normals)
             if isinstance(post_processor, NormalPostProcessor):
                 post_processor.forget_validation()
-                found = [
-                    (batch.pred_score.flatten(), *extremes([batch.anomaly_map])) for batch in map(model, normals())
-                ]
-                values = (torch.cat(value) for value in zip(*found, strict=True))
-                post_processor.fit_extremes(*values, 1 - self.false_alarm_rate)
+                predictions = map(model, normals())
+                found = [(one.pred_score.flatten(), *extremes([one.anomaly_map])) for one in predictions]
+                scores, *ends = (torch.cat(values) for values in zip(*found, strict=True))
+                # two pixels stand for a map, its lowest and its highest: thousands of maps would fill the memory
+                post_processor.fit_normals(scores, torch.stack(ends, 1)[:, None], 1 - self.false_alarm_rate)
         model.train(training)
 
 
@@ -228,9 +260,20 @@ def own_transform(dataset: Any) -> Any:
 
 
 def fingerprint(model: nn.Module) -> int:
-    """Return a number that tells the weights of a network from any others, on every device the same."""
-    sums = [parameter.detach().float().view(torch.int32).sum(dtype=torch.int64) for parameter in model.parameters()]
+    """Return a number that in practice tells the state of a network from any other, on every device the same.
+
+    What a calibration sets is left out, and so are counters.
+    """
+    state = [value for name, value in model.state_dict().items() if not is_calibration(name)]
+    numbers = [value.float().contiguous() for value in state if value.is_floating_point()]
+    sums = [value.view(torch.int32).sum(dtype=torch.int64) for value in numbers]
     return hash(tuple(torch.stack(sums).tolist()))
+
+
+def is_calibration(name: str) -> bool:
+    """Return whether an entry of a network's state comes from a calibration."""
+    last = name.rpartition(".")[2]
+    return last == "threshold" or last.startswith("scale_")
 
 
 def buffers_of(part: nn.Module | None) -> Buffers:

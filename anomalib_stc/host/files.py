@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterable
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Final
 
 from PIL import Image
@@ -12,28 +13,37 @@ from anomalib_stc.host.holdout import paths_of
 DEEP: Final = ("I", "F")  # beginnings of Pillow's modes of more than 8 bit: I, I;16, I;16B, F
 
 
-def warn_deep(paths: Iterable[str]) -> None:
-    """Warn of the first file with more than 8 bit a channel: anomalib's reader cuts its values off, so it is white."""
+def warn_deep(paths: Iterable[str]) -> bool:
+    """Warn of the first file with more than 8 bit a channel: anomalib's reader cuts its values off.
+
+    Returns:
+        Whether there was one.
+    """
     for path in paths:
         mode = mode_of(path)
         if mode.startswith(DEEP):
             warnings.warn(
-                f"Image {path} has more than 8 bit a channel (mode {mode}), which anomalib's reader cuts off at 255: "
-                "nearly all of it is white. Scale such images to 8 bit first.",
+                f"Image {path} has more than 8 bit a channel (mode {mode}), which anomalib's reader cuts to 0..255: "
+                "it comes out white or black. Scale such images to 8 bit first.",
                 UserWarning,
                 stacklevel=2,
             )
-            return
+            return True
+    return False
 
 
-@lru_cache(maxsize=16384)
 def mode_of(path: str) -> str:
     """Return Pillow's mode of an image file by its first bytes, empty if it cannot be told."""
     try:
-        with Image.open(path) as image:
-            return image.mode
+        return _mode_of(path, Path(path).stat().st_mtime_ns)
     except (OSError, ValueError):
         return ""
+
+
+@lru_cache(maxsize=16384)
+def _mode_of(path: str, _changed: int) -> str:
+    with Image.open(path) as image:
+        return image.mode
 
 
 def name_unreadable(exception: BaseException, trainer: Any) -> None:

@@ -57,8 +57,8 @@ class Length(Callback):
             self._set_length(trainer, pl_module.train_images)
 
     def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Begin anew after an earlier fit; a checkpoint may have brought another number of images."""
-        if self.untold and pl_module.train_images != self._images:
+        """Begin anew after an earlier fit; a checkpoint may have brought another number of images, or another split."""
+        if self.untold and (pl_module.train_images != self._images or trainer.train_dataloader is None):
             self._restore(trainer)
             self._set_length(trainer, pl_module.train_images)
         begin_anew_unless_it_goes_on(trainer, pl_module, told=not self.untold)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from anomalib_stc.host.batch import with_reconstruction
 from anomalib_stc.host.calibration import HoldoutCalibration, same_on_all_ranks
 from anomalib_stc.host.export import ExactExport
+from anomalib_stc.host.files import warn_deep
 from anomalib_stc.host.holdout import check_share
 from anomalib_stc.host.length import Length, chunks, untold
 from anomalib_stc.host.post_processor import NormalPostProcessor
@@ -52,6 +53,7 @@ class ReconstructionModule(ExactExport):
     _chunks: Sequence[slice] = (EVERYTHING,)  # of the batch, a step each
     _chunk = EVERYTHING  # the one of this step
     _untold = False  # whether its trainer was given no length
+    _warned = False  # of an image with more than 8 bit, in this run
 
     def set_up(self, learning_rate: float, train_images: int, holdout: float, false_alarm_rate: float) -> None:
         """Keep what training needs; arguments as every model's.
@@ -60,7 +62,7 @@ class ReconstructionModule(ExactExport):
             ValueError: If one is out of range.
         """
         check("Learning rate", learning_rate, 0 < learning_rate < inf, "more than 0")
-        check("Train images", train_images, train_images > 0, "1 or more")
+        check("Train images", train_images, isinstance(train_images, int) and train_images > 0, "a number from 1")
         check("False alarm rate", false_alarm_rate, 0 < false_alarm_rate < 1, "a share between 0 and 1, as 0.01")
         check_share(holdout)
         self.learning_rate = learning_rate
@@ -148,6 +150,7 @@ class ReconstructionModule(ExactExport):
         Raises:
             ValueError: If the weights themselves are to be in half precision.
         """
+        self._warned = False
         precision = str(self.trainer.precision)
         fits = not precision.endswith("-true") or precision == "32-true"
         check("Precision", precision, fits, "32-true, bf16-mixed or 16-mixed: memories and thresholds need 32 bit")
@@ -218,6 +221,9 @@ class ReconstructionModule(ExactExport):
         check_own(self, checkpoint)
         resumed = self._trainer is not None and self._trainer.state.fn == "fit"
         self.adopt(settled(type(self), self.portable_arguments, checkpoint[OWN]["arguments"], resumed))
+        if resumed:
+            self.calibration.split_again(self.trainer)
+        self.calibration.mark = checkpoint[OWN]["held_out"]
         with parts_of_checkpoint(self, checkpoint):
             super().on_load_checkpoint(checkpoint)
 
@@ -242,6 +248,16 @@ class ReconstructionModule(ExactExport):
             setattr(self.calibration, name, getattr(other.calibration, name))
         self.hparams.update(arguments)
 
+    def forward(self, batch: Tensor, *args: Any, **kwargs: Any) -> Any:
+        """Return map, score, mask and label of images (B, 3, H, W) of any size, in 0..1, as exports do.
+
+        Raises:
+            ValueError: If the model is not trained, or an image is none in 0..1.
+        """
+        if not torch.compiler.is_exporting():
+            check_trained(self)
+        return super().forward(batch, *args, **kwargs)
+
     def on_validation_epoch_start(self) -> None:
         """Refuse the untrained; in a fit the calibration has come before, and a check before it is of no scores."""
         if not self.trainer.sanity_checking:
@@ -255,15 +271,17 @@ class ReconstructionModule(ExactExport):
         """Refuse the untrained."""
         check_trained(self)
 
-    def validation_step(self, batch: Batch, *args: Any, **kwargs: Any) -> STEP_OUTPUT:
+    def validation_step(self, batch: Any, *args: Any, **kwargs: Any) -> STEP_OUTPUT:
         """Return the batch with its scores and maps, from which anomalib takes thresholds."""
         del args, kwargs
+        self._warned = self._warned or warn_deep(batch.image_path or [])
         with self.full_precision():
             return batch.update(**self.model(batch.image)._asdict())
 
     def test_step(self, batch: Any, *args: Any, **kwargs: Any) -> Any:
         """Return the batch with its scores, maps and reconstructions."""
         del args, kwargs
+        self._warned = self._warned or warn_deep(batch.image_path or [])
         with self.full_precision():
             inferred = self.model.infer(batch.image)
             predictions = self.model.predict(batch.image, inferred)

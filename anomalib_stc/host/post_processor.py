@@ -53,14 +53,6 @@ class NormalPostProcessor(PostProcessor):
             ValueError: If there are no scores or no maps, a value is not finite, or the quantile is not in (0, 1).
         """
         floors, peaks = extremes([maps] if isinstance(maps, Tensor) else maps)
-        self.fit_extremes(scores, floors, peaks, quantile)
-
-    def fit_extremes(self, scores: Tensor, floors: Tensor, peaks: Tensor, quantile: float) -> None:
-        """Set the same thresholds from scores (n,) and from the lowest and the highest pixel (n,) of every map.
-
-        Raises:
-            ValueError: As `fit_normals`.
-        """
         self._set_normal("image", upper_quantile(scores, quantile), scores.min(), scores.max())
         self._set_normal("pixel", upper_quantile(peaks, quantile), floors.min(), peaks.max())
         self._fitted_on = f"the {quantile:g} quantile of {len(scores)} normal images"
@@ -78,9 +70,11 @@ class NormalPostProcessor(PostProcessor):
         usual = type(self)().checkpoint_config()
         given = {key: value for key, value in self.checkpoint_config().items() if value != usual[key]}
         super().load_checkpoint_config({**config, **given})
-        for key, value in given.items():
-            if config.get(key, value) != value:
-                rank_zero_info(f"{key} is {value} as given, not {config[key]} as in the checkpoint.")
+        for key, trained in config.items():
+            if key in given and given[key] != trained:
+                rank_zero_info(f"{key} is {given[key]} as given, not {trained} as in the checkpoint.")
+            elif key not in given and usual.get(key) != trained:
+                rank_zero_info(f"{key} is {trained} from the checkpoint, not the default {usual.get(key)}.")
 
     def _set_normal(self, level: str, threshold: Tensor, lowest: Tensor, highest: Tensor) -> None:
         """Keep a normal threshold, and the range of normal values unless validation anomalies gave a range."""

@@ -22,12 +22,12 @@ def class_path(part: Any) -> str:
 
 
 def described(module: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a checkpoint says of a model: its class, its arguments, and the classes of its parts.
+    """Return what a checkpoint says of a model: its class, arguments, classes of parts, and images held out.
 
     The arguments stand there beside anomalib's, over which ``load_from_checkpoint`` lays those that it is given.
     """
     parts = {name: class_path(getattr(module, name)) for name in REPLACED}
-    return {"model": class_path(module), "arguments": dict(arguments), **parts}
+    return {"model": class_path(module), "arguments": dict(arguments), "held_out": module.calibration.mark, **parts}
 
 
 @contextmanager
@@ -58,14 +58,15 @@ def check_own(module: Any, checkpoint: dict[str, Any]) -> None:
 
 def check_pre_processor(module: Any, checkpoint: dict[str, Any]) -> None:
     """Raise a `ValueError` unless a model has the pre-processor of a checkpoint, or one that stands for none given."""
-    then = checkpoint.get(OWN, {}).get("pre_processor", class_path(module.pre_processor))
-    if then != class_path(module.pre_processor) and then not in {"", class_path(ExactPreProcessor())}:
-        raise ValueError(missing(then, "pre_processor"))
+    usual = class_path(ExactPreProcessor())
+    check_class(module.pre_processor, checkpoint[OWN]["pre_processor"], "pre_processor", {usual})
     config = checkpoint.get(CONFIG)
     if not isinstance(module.pre_processor, ExactPreProcessor) or config is None or LOST in config:
         return
     own = module.pre_processor.checkpoint_config()
-    if own not in (config, module.configure_pre_processor(IMAGE_SIZE).checkpoint_config()):
+    sizes = (IMAGE_SIZE, checkpoint["hyper_parameters"].get("image_size", IMAGE_SIZE))
+    not_given = [module.configure_pre_processor(size).checkpoint_config() for size in sizes]
+    if own not in (config, *not_given):
         msg = (
             f"{type(module).__name__} has a pre-processor with {told(own)}, but the checkpoint was trained with "
             f"{told(config)}: leave it out, or train again."
@@ -79,13 +80,11 @@ def replace_post_processor(module: Any, checkpoint: dict[str, Any]) -> None:
     Raises:
         ValueError: If that was a user's own and is not given.
     """
-    own = module.post_processor
-    then = checkpoint.get(OWN, {}).get("post_processor", "")
+    own, then = module.post_processor, checkpoint[OWN]["post_processor"]
+    known = {class_path(part): part for part in (NormalPostProcessor(), PostProcessor())}
+    check_class(own, then, "post_processor", set(known))
     if own is None or then in {"", class_path(own)}:
         return
-    known = {class_path(part): part for part in (NormalPostProcessor(), PostProcessor())}
-    if then not in known:
-        raise ValueError(missing(then, "post_processor"))
     module.post_processor = known[then]
     module.post_processor.load_checkpoint_config(own.checkpoint_config())
 
@@ -113,9 +112,26 @@ def resize_data(trainer: Any) -> None:
         datamodule._update_augmentations()  # what its setup ends with
 
 
-def missing(path: str, argument: str) -> str:
-    """Return the sentence that says which part of a user's a checkpoint needs."""
-    return f"The checkpoint was trained with a {path}, which it cannot hold: give one as {argument}."
+def check_class(own: Any, then: str, argument: str, known: set[str]) -> None:
+    """Raise a `ValueError` if a part is of another class than a checkpoint's, and was given or cannot be made.
+
+    Args:
+        own: The part of the model that loads.
+        then: Class of the checkpoint's part, empty for none.
+        argument: The name of the part.
+        known: Classes that can be made, with the settings of one another.
+    """
+    now = class_path(own)
+    if now == then or (now in known and then in known | {""}):
+        return
+    if now in known:
+        msg = f"The checkpoint was trained with a {then}, which it cannot hold: give one as {argument}."
+    else:
+        msg = (
+            f"The {argument} is {now or 'False'}, but the checkpoint was trained with {then or 'none'}: leave it out, "
+            "or train again."
+        )
+    raise ValueError(msg)
 
 
 def told(config: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import Any, Final
 
 import torch
@@ -28,7 +29,7 @@ def settled(model: type, own: Mapping[str, Any], trained: Mapping[str, Any], res
     Raises:
         ValueError: If a value was given that is not the checkpoint's and would change what it computes.
     """
-    defaults = {name: one.default for name, one in inspect.signature(model).parameters.items() if name in trained}
+    defaults = {name: default for name, default in defaults_of(model).items() if name in trained}
     result = {name: own.get(name, default) for name, default in defaults.items()}
     for name, default in defaults.items():
         now, then = (laid_over(default, value[name]) for value in (result, trained))
@@ -39,11 +40,26 @@ def settled(model: type, own: Mapping[str, Any], trained: Mapping[str, Any], res
             rank_zero_info(
                 f"{model.__name__}: {name} is {told(then)} from the checkpoint, not the default {told(now)}."
             )
-        elif name in TRAINING and not (name == "loss_weights" and other_players(now, then)):
+        elif name == "loss_weights" and other_players(now, then):
+            if resumed:
+                raise ValueError(refusal(model, name, now, then))
+            result[name] = trained[name]  # it has, or has not, weights of a discriminator
+        elif name in TRAINING:
             result[name] = own[name]
         elif not (resumed and name in THRESHOLDS):
             raise ValueError(refusal(model, name, now, then))
     return result
+
+
+def defaults_of(model: type) -> dict[str, Any]:
+    """Return the arguments of a class and their defaults; those that it hands on to its bases with theirs."""
+    found: dict[str, Any] = {}
+    for base in model.__mro__:
+        parameters = inspect.signature(base).parameters.values()
+        found = {one.name: one.default for one in parameters if one.default is not one.empty} | found
+        if all(one.kind is not one.VAR_KEYWORD for one in parameters):
+            break
+    return found
 
 
 def refusal(model: type, name: str, now: Any, then: Any) -> str:
@@ -63,9 +79,14 @@ def same(one: Any, other: Any) -> bool:
     """Return whether two arguments are the same."""
     if isinstance(one, Tensor) or isinstance(other, Tensor):
         return isinstance(one, Tensor) and isinstance(other, Tensor) and torch.equal(one, other)
-    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
-        return list(one) == list(other)
+    if isinstance(one, list | tuple) or isinstance(other, list | tuple):
+        return sides(one) == sides(other)
     return bool(one == other)
+
+
+def sides(value: Any) -> list[Any]:
+    """Return height and width as a list, of one number for both too."""
+    return list(value) if isinstance(value, list | tuple) else [value, value]
 
 
 def other_players(now: Mapping[str, float], then: Mapping[str, float]) -> bool:
@@ -74,5 +95,7 @@ def other_players(now: Mapping[str, float], then: Mapping[str, float]) -> bool:
 
 
 def told(value: Any) -> str:
-    """Return a value as a sentence names it: a program by its size."""
-    return f"a program of {value.numel()} bytes" if isinstance(value, Tensor) else repr(value)
+    """Return a value as a sentence names it: a program by its size and the beginning of its hash."""
+    if not isinstance(value, Tensor):
+        return repr(value)
+    return f"a program of {value.numel()} bytes (SHA-256 {sha256(value.numpy().tobytes()).hexdigest()[:8]}...)"

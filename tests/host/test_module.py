@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import PIL.Image
 import pytest
 import torch
 from anomalib.callbacks import ModelCheckpoint
@@ -18,6 +20,7 @@ from torch.utils.data import DataLoader
 
 from anomalib_stc.data import TextureDemo
 from anomalib_stc.host.calibration import HoldoutCalibration
+from anomalib_stc.host.holdout import names_of
 from anomalib_stc.models import ProxyAno
 from tests.models.contract import QUIET, images
 
@@ -110,13 +113,14 @@ def test_a_checkpoint_within_an_epoch_has_its_own_scales(few_root: Path, tmp_pat
 
 
 class Break(Callback):
-    """Ends a training in its second epoch, as a user or a fault does."""
+    """Ends a training in one of its epochs, as a user or a fault does."""
 
-    def __init__(self, error: type[BaseException]) -> None:
+    def __init__(self, error: type[BaseException], epoch: int = 1) -> None:
         self.error = error
+        self.epoch = epoch
 
     def on_train_batch_end(self, trainer: Any, *args: Any) -> None:
-        if trainer.current_epoch == 1:
+        if trainer.current_epoch == self.epoch:
             raise self.error
 
 
@@ -133,6 +137,52 @@ def test_nothing_stays_of_an_interrupted_fit(few_root: Path, tmp_path: Path, err
     loader = DataLoader(module.train_data, batch_size=6, collate_fn=module.train_data.collate_fn)
     Engine(**settings).fit(model, train_dataloaders=loader)
     assert len(model.calibration.held_out) == 12
+
+
+def test_no_scores_stay_of_a_fit_that_broke_in_its_beginning(few_root: Path, tmp_path: Path) -> None:
+    """The second training of a model has changed its memory before its first step."""
+    model, _ = fit(few_root, tmp_path, 4)
+    settings = {"default_root_dir": tmp_path, "max_epochs": 2, "limit_val_batches": 0, **QUIET}
+    grass = TextureDemo(root=tmp_path, category="grass", crop_size=70)
+    with pytest.raises(RuntimeError):
+        Engine(callbacks=[Break(RuntimeError, epoch=0)], **settings).fit(model, datamodule=grass)
+    with pytest.raises(ValueError, match="is not trained: it has no scale for pixel"):
+        model.eval()(images((SIDE, SIDE), 1))
+
+
+def test_weights_of_the_network_alone_give_no_scores(few_root: Path, tmp_path: Path) -> None:
+    model, _ = fit(few_root, tmp_path, 4)
+    other = Counted()
+    other.model.load_state_dict(model.model.state_dict())
+    with pytest.raises(ValueError, match="is not trained: it has no threshold"):
+        other.eval()(images((SIDE, SIDE), 1))
+
+
+def test_a_training_goes_on_with_the_split_of_its_checkpoint(few_root: Path, tmp_path: Path) -> None:
+    module = TextureDemo(root=few_root, crop_size=70, train_batch_size=4)
+    first = Counted(holdout=0.5)
+    engine = Engine(default_root_dir=tmp_path, max_epochs=1, limit_val_batches=0, **QUIET)
+    engine.fit(first, datamodule=module)
+    path = engine.trainer.checkpoint_callback.best_model_path
+    held = names_of(first.calibration.held_out)
+    for length in ({"max_epochs": 2}, {}):
+        model = Counted()
+        engine = Engine(default_root_dir=tmp_path, limit_val_batches=0, **length, **QUIET)
+        engine.fit(model, datamodule=module, ckpt_path=path)
+        assert names_of(model.calibration.held_out) == held
+        assert engine.trainer.num_training_batches == 2
+        assert engine.trainer.current_epoch > 1
+        assert len(module.train_data) == 12
+
+
+def test_a_deep_file_is_told_where_it_is_predicted(
+    few_root: Path, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    model, engine = fit(few_root, tmp_path, 4)
+    path = tmp_path / "deep.png"
+    PIL.Image.fromarray(np.full((SIDE, SIDE), 30000, dtype=np.uint16)).save(path)
+    engine.predict(model, data_path=path)
+    assert any("deep.png has more than 8 bit" in str(one.message) for one in recwarn)
 
 
 @pytest.mark.parametrize("precision", ["bf16-true", "16-true", "64-true"])

