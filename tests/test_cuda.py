@@ -70,7 +70,7 @@ def test_a_checkpoint_of_the_device_gives_the_same_on_the_cpu(trained: Any) -> N
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_checkpoint_of_the_cpu_goes_on_on_the_device(name: str, demo_root: Path, tmp_path: Path) -> None:
-    _, _, path = fit(name, demo_root, tmp_path / "cpu", accelerator="cpu", max_epochs=1)
+    _, _, path = fit(name, demo_root, tmp_path / "cpu", accelerator="cpu", max_steps=1, max_epochs=-1)
     with torch.no_grad():
         there, here = loaded(name, path, "cpu")(given()), loaded(name, path, "cuda")(given().cuda())
     torch.testing.assert_close(here.pred_score.cpu(), there.pred_score, atol=1e-3, rtol=0)

@@ -76,7 +76,7 @@ def metric_names(printed: str) -> list[str]:
 
 
 def test_every_command_is_known() -> None:
-    """`make demo` is tested in test_demo.py, and an installed package in tests/plugin."""
+    """`make demo` is tested in test_demo.py, rescore in test_rescore.py, an installed package in tests/plugin."""
     assert {path.name: [line.split()[:2] for line in lines] for path, lines in SHELL.items() if lines} == {
         "README.md": [
             ["make", "demo"],
@@ -85,6 +85,7 @@ def test_every_command_is_known() -> None:
             ["anomalib", "export"],
         ],
         "benchmark.md": [["python", "-m"]] * 2,
+        "scores.md": [["python", "-m"]],
         "training.md": [["anomalib", "train"]] * 5,
     }
 

@@ -26,6 +26,7 @@ from anomalib_stc.host.holdout import (
     split_holdout,
 )
 from anomalib_stc.host.post_processor import NormalPostProcessor, extremes
+from anomalib_stc.host.precision import full_precision
 
 logger = logging.getLogger(__name__)
 BATCH_SIZE = 8
@@ -228,7 +229,7 @@ class HoldoutCalibration(Callback):
         training = model.training
         model.eval()
         normals = partial(self.images, pl_module, self.held_out)
-        with isolate_rng(), torch.autocast(pl_module.device.type, enabled=False):
+        with isolate_rng(), full_precision(pl_module.device):
             torch.manual_seed(0)  # of transforms that draw: the same for every checkpoint
             model.calibrate(normals)
             if isinstance(post_processor, NormalPostProcessor):

@@ -21,6 +21,7 @@ from anomalib_stc.host.holdout import check_share
 from anomalib_stc.host.length import Length, chunks, untold
 from anomalib_stc.host.post_processor import NormalPostProcessor
 from anomalib_stc.host.pre_processor import ExactPreProcessor, exactly
+from anomalib_stc.host.precision import full_precision
 from anomalib_stc.host.replaced import OWN, check_own, described, parts_of_checkpoint
 from anomalib_stc.host.schedule import Cycle, place, tell_if_endless
 from anomalib_stc.host.settings import same, settled
@@ -167,7 +168,7 @@ class ReconstructionModule(ExactExport):
         if self.trainer.global_step > 0:
             return
         seed = self.trainer.strategy.broadcast(torch.initial_seed() % 2**31)
-        with isolate_rng(), self.full_precision():
+        with isolate_rng(), full_precision(self.device):
             normals = list(self.calibration.some(self, PREPARATION_IMAGES, seed))
             self.model.prepare(normals, seed)
         same_on_all_ranks(self)
@@ -254,9 +255,11 @@ class ReconstructionModule(ExactExport):
         Raises:
             ValueError: If the model is not trained, or an image is none in 0..1.
         """
-        if not torch.compiler.is_exporting():
-            check_trained(self)
-        return super().forward(batch, *args, **kwargs)
+        if torch.compiler.is_exporting():
+            return super().forward(batch, *args, **kwargs)
+        check_trained(self)
+        with full_precision(self.device):
+            return super().forward(batch, *args, **kwargs)
 
     def on_validation_epoch_start(self) -> None:
         """Refuse the untrained; in a fit the calibration has come before, and a check before it is of no scores."""
@@ -275,22 +278,18 @@ class ReconstructionModule(ExactExport):
         """Return the batch with its scores and maps, from which anomalib takes thresholds."""
         del args, kwargs
         self._warned = self._warned or warn_deep(batch.image_path or [])
-        with self.full_precision():
+        with full_precision(self.device):
             return batch.update(**self.model(batch.image)._asdict())
 
     def test_step(self, batch: Any, *args: Any, **kwargs: Any) -> Any:
         """Return the batch with its scores, maps and reconstructions."""
         del args, kwargs
         self._warned = self._warned or warn_deep(batch.image_path or [])
-        with self.full_precision():
+        with full_precision(self.device):
             inferred = self.model.infer(batch.image)
             predictions = self.model.predict(batch.image, inferred)
             pictures = self.pictures(inferred, drawn_fields(self._trainer))
         return with_reconstruction(batch, predictions, **pictures)
-
-    def full_precision(self) -> torch.autocast:
-        """Return a context in which scores are those of the exported graph, also where training is mixed."""
-        return torch.autocast(self.device.type, enabled=False)
 
     def predict_step(self, batch: Batch, *args: Any, **kwargs: Any) -> STEP_OUTPUT:
         """Return the same as a test step."""

@@ -106,7 +106,7 @@ def test_the_names_of_losses_and_metrics_are_those_of_other_models(tmp_path: Pat
     engine = Engine(default_root_dir=tmp_path / "out", callbacks=watched, max_epochs=2, **QUIET)
     engine.fit(model, datamodule=data)
     assert {"train_loss", "image_AUROC"} <= set(engine.trainer.callback_metrics)
-    assert "train_loss" in engine.trainer.progress_bar_metrics
+    assert "train_loss_step" in engine.trainer.progress_bar_metrics
     assert all(torch.isfinite(callback.best_score) for callback in watched)
     assert set(engine.validate(model, datamodule=data)[0]) == {"image_AUROC"}
     assert set(engine.test(model, datamodule=data)[0]) == {"image_AUROC"}
