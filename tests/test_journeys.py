@@ -41,12 +41,9 @@ QUIETLY = ["--trainer.enable_progress_bar", "false", "--trainer.logger", "false"
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def root(few_root: Path) -> Path:
     """Give a small set of real textures with planted defects."""
-    root = tmp_path_factory.mktemp("journeys")
-    TextureDemo(root=root, crop_size=70).prepare_data()
-    keep(root, test=4, train=24)
-    return root
+    return few_root
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +95,7 @@ class TestByTheCommandLine:
         return command(what, *options, *(more or named), *QUIETLY, cwd=place)
 
     def test_train(self, journey: tuple[str, Path]) -> None:
-        assert len(list(journey[1].rglob("*.png"))) == 16, "a picture of every test image"
+        assert len(list(journey[1].rglob("*.png"))) == 12, "a picture of every test image"
 
     @pytest.mark.parametrize("what", ["validate", "test"])
     def test_evaluate(self, journey: tuple[str, Path], root: Path, what: str) -> None:
@@ -217,12 +214,12 @@ def test_k_fold(name: str, root: Path, tmp_path: Path) -> None:
         engine = Engine(default_root_dir=tmp_path / str(number), **QUIET)
         engine.fit(model, *loaders)
         held = model.calibration.held_out
-        assert len(held) == 12
+        assert len(held) == 6
         assert_usable(checkpoint_in(tmp_path / str(number)), name)
         module.train_data = whole.subsample(train.tolist())
         model = small(name, train_images=24)
         Engine(default_root_dir=tmp_path / f"{number}m", **QUIET).fit(model, datamodule=module)
-        assert len(module.train_data) == 12
+        assert len(module.train_data) == 6
         assert_usable(checkpoint_in(tmp_path / f"{number}m"), name)
 
 
@@ -307,7 +304,7 @@ def test_two_fits_in_one_process(name: str, root: Path, tmp_path: Path) -> None:
         assert engine.test(model, datamodule=data(root), verbose=False)[0]["image_AUROC"] > 0
     other = tmp_path / "other"
     TextureDemo(root=other, category="grass", crop_size=70).prepare_data()
-    keep(other, test=4, train=24)
+    keep(other, test=3, train=12)
     before = {key: value.clone() for key, value in first.model.state_dict().items() if "scale_" in key}
     codes = prepared(first)
     engine.fit(first, datamodule=TextureDemo(root=other, category="grass", crop_size=70))

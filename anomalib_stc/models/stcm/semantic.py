@@ -14,6 +14,7 @@ from anomalib_stc.parts.clusters import cosine_kmeans
 from anomalib_stc.parts.features import GRID_STRIDE
 from anomalib_stc.parts.memory import affinity
 from anomalib_stc.parts.rounding import unit
+from anomalib_stc.parts.sizes import SLACK
 
 
 class PartSegmentation(StructureExtractor):
@@ -90,20 +91,27 @@ class UserSegmentation(StructureExtractor):
 
     @torch.no_grad()
     def _probe(self, source: str) -> int:
-        """Return the number of output channels for two small images, or say what is wrong.
+        """Return the number of output channels for two small images, black and a ramp, or say what is wrong.
 
         Neither one image nor a square: a program exported for its example's size only is to fail here, not later.
         """
         batch, height, width = 2, 64, 96
+        ramp = torch.linspace(0, 1, width).expand(3, height, width)
+        images = torch.stack([torch.zeros_like(ramp), ramp])
         size = f"{height}, {width}"
         wanted = f"expected images ({batch}, 3, {size}) in [0, 1] to give probabilities ({batch}, C, {size})"
         try:
-            shape = tuple(self.network(torch.zeros(batch, 3, height, width)).shape)
+            found = self.network(images)
+            shape = tuple(found.shape)
         except Exception as error:  # whatever the user's network raises
             msg = f"Segmentation '{source}' failed ({error}); {wanted}: export it with dynamic batch and image size."
             raise ValueError(msg) from error
         if len(shape) != 4 or shape[0] != batch or shape[2:] != (height, width):
             msg = f"Segmentation '{source}' gave {shape}; {wanted}: resize and squash its output to that."
+            raise ValueError(msg)
+        low, high = found.min().item(), found.max().item()
+        if not (low >= -SLACK and high <= 1 + SLACK):
+            msg = f"Segmentation '{source}' gave values from {low:.4g} to {high:.4g}; {wanted}: end it in a softmax."
             raise ValueError(msg)
         return shape[1]
 

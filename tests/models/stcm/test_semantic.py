@@ -217,6 +217,18 @@ def test_a_wrong_shape_is_one_sentence(arguments: dict[str, object], shape: str)
         UserSegmentation(f"{__name__}.Misshapen", arguments)
 
 
+class Logits(nn.Module):
+    """Gives no probabilities."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return 9 * image - 4
+
+
+def test_values_that_are_no_probabilities_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"^Segmentation '.*' gave values from -4 to 5; expected .*: end it in a"):
+        UserSegmentation(f"{__name__}.Logits")
+
+
 @pytest.mark.parametrize("example", [(1, 3, 64, 64), (2, 3, 128, 128)])
 def test_a_program_of_one_size_is_refused_at_once(tmp_path: Path, example: tuple[int, ...]) -> None:
     path = export(Segmentation(), tmp_path / "fixed.pt2", example, dynamic=False)
