@@ -57,9 +57,7 @@ class HoldoutCalibration(Callback):
         """Forget the images and weights of a fit."""
         self.training: Any = None
         self.held_out: Any = None
-        self._transform: Callable[[Any], Any] = lambda _: (
-            None
-        )  # from the pre-processor to what held-out images go through
+        self._transform: Callable[[Any], Any] = lambda _: None  # what held-out images go through, by the pre-processor
         self._collate: Callable[[list[Any]], Any] | None = None
         self._whole: tuple[Any, Any] | None = None  # the data module, and all its training images
         self._share = 0.0  # that is held out
