@@ -251,3 +251,26 @@ def test_export_carries_the_thresholds(tmp_path: Path) -> None:
             torch.testing.assert_close(exported, getattr(expected, name)[:count], atol=1e-5, rtol=0)
         for name in ("pred_label", "pred_mask"):
             assert torch.equal(torch.from_numpy(result[name]).bool(), getattr(expected, name)[:count])
+
+
+def labelled(processor: PostProcessor) -> InferenceBatch:
+    """Return what a post-processor with thresholds of anomalies says of some scores and maps."""
+    validate(processor, [1.0, 1.5, 2.0, 3.0, 4.0], [0, 0, 1, 0, 1])
+    scores = torch.tensor([0.1, 0.9, 1.1, 1.4, 1.9, 2.2, 2.6, 3.1, 3.7, 9.0])
+    maps = scores[:, None, None, None].repeat(1, 1, 4, 4) - 1
+    return processor(InferenceBatch(pred_score=scores, anomaly_map=maps))
+
+
+@pytest.mark.parametrize("sensitivity", [0.2, 0.3, 0.5, 0.7, 0.8, 1.0])
+def test_a_sensitivity_calls_the_same_anomalous_as_anomalibs_own(sensitivity: float) -> None:
+    settings = {"image_sensitivity": sensitivity, "pixel_sensitivity": sensitivity}
+    expected, found = (labelled(kind(**settings)) for kind in (PostProcessor, NormalPostProcessor))
+    assert torch.equal(found.pred_label, expected.pred_label)
+    assert torch.equal(found.pred_mask, expected.pred_mask)
+
+
+def test_raw_scores_have_the_labels_of_normalised_ones() -> None:
+    """anomalib's own compares raw scores with 0.5."""
+    raw, normalised = (labelled(NormalPostProcessor(enable_normalization=on)) for on in (False, True))
+    assert torch.equal(raw.pred_label, normalised.pred_label)
+    assert torch.equal(raw.pred_mask, normalised.pred_mask)

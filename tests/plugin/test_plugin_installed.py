@@ -15,6 +15,11 @@ def forms(installed: Environment, tmp_path_factory: pytest.TempPathFactory) -> d
     return installed.facts(PROGRAMS / "host_forms.py", cwd=tmp_path_factory.mktemp("forms"))
 
 
+def test_models_are_imported_from_where_anomalibs_own_are(installed: Environment, tmp_path: Path) -> None:
+    facts = installed.facts(PROGRAMS / "image_form.py", cwd=tmp_path)
+    assert (facts["stcm"], facts["edge_bank"], facts["padim"]) == (STCM, BANK, "Padim")
+
+
 class TestNames:
     def test_list_models_shows_every_loaded_model(self, forms: dict) -> None:
         assert {"stcm", "edge_bank", "q3_a_d", "padim"} <= set(forms["listed"])
