@@ -112,7 +112,7 @@ class TestByTheCommandLine:
 
     @pytest.mark.parametrize(
         ("kind", "suffix"),
-        [("torch", "model.pt"), pytest.param("onnx", "model.onnx", marks=pytest.mark.slow), ("openvino", "model.xml")],
+        [("torch", "model.pt"), ("onnx", "model.onnx"), ("openvino", "model.xml")],
     )
     def test_export(self, journey: tuple[str, Path], kind: str, suffix: str) -> None:
         name, place = journey

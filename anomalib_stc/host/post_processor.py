@@ -1,7 +1,7 @@
 """Thresholds that a folder of normal images can set, and scores that keep their order."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 import torch
 from anomalib.metrics import F1AdaptiveThreshold
@@ -12,6 +12,8 @@ from torch import Tensor
 from torchmetrics.utilities.data import dim_zero_cat
 
 from anomalib_stc.parts.quantile import upper_quantile
+
+LEVELS: Final = ("image", "pixel")
 
 
 class NormalPostProcessor(PostProcessor):
@@ -32,8 +34,9 @@ class NormalPostProcessor(PostProcessor):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.register_buffer("normal_image_threshold", torch.tensor(torch.nan))
-        self.register_buffer("normal_pixel_threshold", torch.tensor(torch.nan))
+        for level in LEVELS:
+            for what in ("threshold", "min", "max"):
+                self.register_buffer(f"normal_{level}_{what}", torch.tensor(torch.nan))
         self._fitted_on = ""
 
     def fit_normals(self, scores: Tensor, maps: Tensor | Iterable[Tensor], quantile: float) -> None:
@@ -59,8 +62,15 @@ class NormalPostProcessor(PostProcessor):
 
     def forget_validation(self) -> None:
         """Let the normal thresholds be in force again: those of a validation belong to the weights it has seen."""
-        for level in ("image", "pixel"):
-            getattr(self, f"_{level}_threshold").fill_(torch.nan)
+        for level in LEVELS:
+            self._use_normal(level)
+
+    def _use_normal(self, level: str) -> None:
+        """Put the normal threshold of a level in force, and the range that belongs to it, if there are such."""
+        getattr(self, f"_{level}_threshold").fill_(torch.nan)
+        if not torch.isnan(getattr(self, f"normal_{level}_threshold")):
+            for end in ("min", "max"):
+                getattr(self, f"{level}_{end}").copy_(getattr(self, f"normal_{level}_{end}"))
 
     def load_checkpoint_config(self, config: dict[str, Any]) -> None:
         """Restore what ``checkpoint_config`` returned, but for what this post-processor was given of its own.
@@ -77,22 +87,23 @@ class NormalPostProcessor(PostProcessor):
                 rank_zero_info(f"{key} is {trained} from the checkpoint, not the default {usual.get(key)}.")
 
     def _set_normal(self, level: str, threshold: Tensor, lowest: Tensor, highest: Tensor) -> None:
-        """Keep a normal threshold, and the range of normal values unless validation anomalies gave a range."""
-        getattr(self, f"normal_{level}_threshold").copy_(threshold)
+        """Keep a normal threshold and range; they are in force unless validation anomalies gave others."""
+        found = {"threshold": threshold, "min": lowest, "max": torch.maximum(highest, threshold)}
+        for what, value in found.items():
+            getattr(self, f"normal_{level}_{what}").copy_(value)
         if torch.isnan(getattr(self, f"_{level}_threshold")):
-            getattr(self, f"{level}_min").copy_(lowest)
-            getattr(self, f"{level}_max").copy_(torch.maximum(highest, threshold))
+            self._use_normal(level)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let anomalib compute thresholds and ranges only of what holds anomalies."""
-        for level in ("image", "pixel"):
+        for level in LEVELS:
             if not _saw_anomaly(getattr(self, f"_{level}_threshold_metric")):
                 self._forget_validation(level)
         super().on_validation_epoch_end(trainer, pl_module)
 
     def _forget_validation(self, level: str) -> None:
         getattr(self, f"_{level}_threshold_metric").reset()
-        getattr(self, f"_{level}_threshold").fill_(torch.nan)
+        self._use_normal(level)
         if not torch.isnan(getattr(self, f"normal_{level}_threshold")):
             getattr(self, f"_{level}_min_max_metric").reset()
 

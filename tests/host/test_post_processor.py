@@ -274,3 +274,14 @@ def test_raw_scores_have_the_labels_of_normalised_ones() -> None:
     raw, normalised = (labelled(NormalPostProcessor(enable_normalization=on)) for on in (False, True))
     assert torch.equal(raw.pred_label, normalised.pred_label)
     assert torch.equal(raw.pred_mask, normalised.pred_mask)
+
+
+def test_without_anomalies_the_range_is_that_of_the_normals_again() -> None:
+    """Whatever was validated on in between: the same images have the same scores."""
+    processor = fitted()
+    expected = processor(InferenceBatch(pred_score=NORMAL_SCORES, anomaly_map=normal_maps()[:, None]))
+    validate(processor, [1.0, 1.5, 9.0], [0, 0, 1])
+    validate(processor, [1.0, 1.5, 1.2], [0, 0, 0])
+    found = processor(InferenceBatch(pred_score=NORMAL_SCORES, anomaly_map=normal_maps()[:, None]))
+    assert torch.equal(found.pred_score, expected.pred_score)
+    assert torch.equal(found.anomaly_map, expected.anomaly_map)
