@@ -112,7 +112,11 @@ class TestByTheCommandLine:
 
     @pytest.mark.parametrize(
         ("kind", "suffix"),
-        [("torch", "model.pt"), ("onnx", "model.onnx"), ("openvino", "model.xml")],
+        [
+            ("torch", "model.pt"),
+            ("onnx", "model.onnx"),
+            pytest.param("openvino", "model.xml", marks=pytest.mark.slow),  # the README's own command, in test_readme
+        ],
     )
     def test_export(self, journey: tuple[str, Path], kind: str, suffix: str) -> None:
         name, place = journey
