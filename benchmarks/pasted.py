@@ -67,7 +67,7 @@ def residuals(model: ProxyAno, normals: Tensor, source: str) -> tuple[float, flo
     inside, outside = torch.zeros(2), torch.zeros(2)  # sum, pixels
     for _ in range(PASTES):
         image, mask = paste(normals, origin)
-        residual = model.model.residuals(image, model.model.infer(image), ["pixel"])["pixel"]
+        residual = model.model.residuals(model.model.infer(image), ["pixel"])["pixel"]
         inside += torch.stack([(residual * mask).sum(), mask.sum()]).cpu()
         outside += torch.stack([(residual * (1 - mask)).sum(), (1 - mask).sum()]).cpu()
     return float(inside[0] / inside[1]), float(outside[0] / outside[1])

@@ -3,15 +3,13 @@
 import logging
 from collections.abc import Callable, Iterator
 from functools import partial
-from types import SimpleNamespace
 from typing import Any
 
 import torch
-from anomalib.data import AnomalibDataModule
 from lightning.fabric.utilities.apply_func import move_data_to_device
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from anomalib_stc.host.files import name_unreadable, warn_deep
@@ -19,18 +17,19 @@ from anomalib_stc.host.holdout import (
     collate_of,
     drawn,
     hashed,
-    leaves,
     names_of,
+    own_transform,
     paths_of,
     plain_loader,
     split_holdout,
+    test_transform,
 )
 from anomalib_stc.host.post_processor import NormalPostProcessor, extremes
 from anomalib_stc.host.precision import full_precision
+from anomalib_stc.host.state import Buffers, buffers_of, fingerprint, same_on_all_ranks, set_buffers
 
 logger = logging.getLogger(__name__)
 BATCH_SIZE = 8
-Buffers = dict[str, Tensor]
 
 
 class HoldoutCalibration(Callback):
@@ -101,12 +100,16 @@ class HoldoutCalibration(Callback):
         if whole is None:
             return
         self._share = self.fraction
-        self.training, self.held_out = split_holdout(whole, self.fraction)
+        self._hold_out(*split_holdout(whole, self.fraction))
         self._collate = getattr(datamodule, "external_collate_fn", None) or collate_of(whole)
         self._transform = partial(test_transform, datamodule, whole)
         self._whole = (datamodule, whole)
         datamodule.train_data = self.training
         warn_deep(paths_of(whole))
+
+    def _hold_out(self, training: Any, held_out: Any) -> None:
+        self.training, self.held_out = training, held_out
+        self.mark = hashed("\n".join(sorted(names_of(held_out)))).hex()
 
     def find_images(self, trainer: Trainer) -> None:
         """Where the loader does not show what was split, use the training images themselves, and say so.
@@ -123,7 +126,7 @@ class HoldoutCalibration(Callback):
                 "scales and thresholds come from."
             )
             raise ValueError(msg)
-        self.training = self.held_out = loader.dataset
+        self._hold_out(loader.dataset, loader.dataset)
         self._collate = loader.collate_fn
         validation = trainer.fit_loop.epoch_loop.val_loop._data_source.instance  # not loaded yet
         evaluated: Any = next(iter(_listed(validation)), loader)
@@ -156,13 +159,13 @@ class HoldoutCalibration(Callback):
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Calibrate before validation finds its own thresholds on the same scale, on the weights that it looks at."""
-        if self._calibrates(trainer) and not trainer.sanity_checking:
+        if self._calibrates(trainer):
             self.settle(pl_module)
             self._validated = (None, buffers_of(pl_module.model), buffers_of(pl_module.post_processor))
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Keep what validation has found together with the weights it belongs to."""
-        if self._calibrates(trainer) and not trainer.sanity_checking:
+        if self._calibrates(trainer):
             _, scales, normal = self._validated
             found = buffers_of(pl_module.post_processor)
             own = {name: value for name, value in normal.items() if name.startswith("normal_")}
@@ -190,7 +193,7 @@ class HoldoutCalibration(Callback):
         self._fitted = fitted
 
     def _calibrates(self, trainer: Any) -> bool:
-        return trainer.state.fn == "fit" or self.refit
+        return (trainer.state.fn == "fit" or self.refit) and not trainer.sanity_checking
 
     def some(self, pl_module: Any, count: int, seed: int) -> Iterator[Tensor]:
         """Yield batches (B, 3, H, W) of some training images, drawn by a seed, as they are at test time."""
@@ -211,7 +214,6 @@ class HoldoutCalibration(Callback):
         """Make scales and thresholds those of the module's weights, unless they are."""
         if self.held_out is None:
             return
-        self.mark = hashed("\n".join(sorted(names_of(self.held_out)))).hex()
         same_on_all_ranks(pl_module)
         weights = fingerprint(pl_module.model)
         if weights == self._validated[0]:
@@ -238,65 +240,6 @@ class HoldoutCalibration(Callback):
                 # two pixels stand for a map, its lowest and its highest: thousands of maps would fill the memory
                 post_processor.fit_normals(scores, torch.stack(ends, 1)[:, None], 1 - self.false_alarm_rate)
         model.train(training)
-
-
-def test_transform(datamodule: Any, training: Any, pre_processor: Any) -> Any:
-    """Return what a data module's test images go through; where it has none, what it would do with them."""
-    for name in ("test_data", "val_data"):
-        if part := getattr(datamodule, name, None):
-            return own_transform(part)
-    if not isinstance(datamodule, AnomalibDataModule):
-        return own_transform(training)
-    empty = SimpleNamespace(augmentations=datamodule.test_augmentations)
-    if transform := getattr(pre_processor, "transform", None):
-        datamodule._update_subset_augmentations(empty, empty.augmentations, transform)  # type: ignore[arg-type]
-    return empty.augmentations
-
-
-def own_transform(dataset: Any) -> Any:
-    """Return the transforms of the first data set that a data set is made of."""
-    return getattr(next(iter(leaves(dataset)), None), "augmentations", None)
-
-
-def fingerprint(model: nn.Module) -> int:
-    """Return a number that in practice tells the state of a network from any other, on every device the same.
-
-    What a calibration sets is left out, and so are counters.
-    """
-    state = [value for name, value in model.state_dict().items() if not is_calibration(name)]
-    numbers = [value.float().contiguous() for value in state if value.is_floating_point()]
-    sums = [value.view(torch.int32).sum(dtype=torch.int64) for value in numbers]
-    return hash(tuple(torch.stack(sums).tolist()))
-
-
-def is_calibration(name: str) -> bool:
-    """Return whether an entry of a network's state comes from a calibration."""
-    last = name.rpartition(".")[2]
-    return last == "threshold" or last.startswith("scale_")
-
-
-def buffers_of(part: nn.Module | None) -> Buffers:
-    """Return copies of all buffers of a part of a model."""
-    return {} if part is None else {name: value.clone() for name, value in part.named_buffers()}
-
-
-def set_buffers(part: nn.Module | None, buffers: Buffers) -> None:
-    """Write back what `buffers_of` returned."""
-    for name, value in ({} if part is None else dict(part.named_buffers())).items():
-        if name in buffers:
-            value.copy_(buffers[name])
-
-
-@torch.no_grad()
-def same_on_all_ranks(pl_module: Any) -> None:
-    """Give all processes of a training the state of the first: each has running statistics of its own images."""
-    trainer = pl_module.trainer
-    if trainer.world_size == 1:
-        return
-    own = pl_module.state_dict()
-    first = trainer.strategy.broadcast({name: value.cpu() for name, value in own.items()})
-    for name, value in own.items():
-        value.copy_(first[name])
 
 
 def _listed(loaders: Any) -> list[DataLoader]:

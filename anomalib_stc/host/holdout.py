@@ -9,11 +9,14 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from os.path import commonpath
 from pathlib import Path, PurePath
+from types import SimpleNamespace
 from typing import Any
 
 import torch
-from anomalib.data import AnomalibDataset
+from anomalib.data import AnomalibDataModule, AnomalibDataset
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset
+
+from anomalib_stc.parts.clusters import shuffled
 
 
 def split_holdout(dataset: Any, fraction: float) -> tuple[Any, Any]:
@@ -67,8 +70,7 @@ def part(dataset: Any, indices: Sequence[int]) -> Any:
 
 def drawn(dataset: Any, count: int, seed: int) -> Any:
     """Return at most a number of images of a data set, drawn by a seed."""
-    chosen = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed))[:count]
-    return part(dataset, chosen.tolist())
+    return part(dataset, shuffled(len(dataset), seed)[:count].tolist())
 
 
 def names_of(dataset: Any) -> list[str]:
@@ -139,3 +141,21 @@ def plain_loader(
     return DataLoader(
         view, batch_size=batch_size, collate_fn=collate or collate_of(dataset), generator=torch.Generator()
     )
+
+
+def test_transform(datamodule: Any, training: Any, pre_processor: Any) -> Any:
+    """Return what a data module's test images go through; where it has none, what it would do with them."""
+    for name in ("test_data", "val_data"):
+        if part := getattr(datamodule, name, None):
+            return own_transform(part)
+    if not isinstance(datamodule, AnomalibDataModule):
+        return own_transform(training)
+    empty = SimpleNamespace(augmentations=datamodule.test_augmentations)
+    if transform := getattr(pre_processor, "transform", None):
+        datamodule._update_subset_augmentations(empty, empty.augmentations, transform)  # type: ignore[arg-type]
+    return empty.augmentations
+
+
+def own_transform(dataset: Any) -> Any:
+    """Return the transforms of the first data set that a data set is made of."""
+    return getattr(next(iter(leaves(dataset)), None), "augmentations", None)

@@ -14,7 +14,8 @@ from lightning.pytorch.utilities.types import STEP_OUTPUT, OptimizerLRScheduler
 from torch import Tensor, nn
 
 from anomalib_stc.host.batch import with_reconstruction
-from anomalib_stc.host.calibration import HoldoutCalibration, same_on_all_ranks
+from anomalib_stc.host.calibration import HoldoutCalibration
+from anomalib_stc.host.checkpoint import WholeCheckpoint
 from anomalib_stc.host.export import ExactExport
 from anomalib_stc.host.files import warn_deep
 from anomalib_stc.host.holdout import check_share
@@ -22,9 +23,8 @@ from anomalib_stc.host.length import Length, chunks, untold
 from anomalib_stc.host.post_processor import NormalPostProcessor
 from anomalib_stc.host.pre_processor import ExactPreProcessor, exactly
 from anomalib_stc.host.precision import full_precision
-from anomalib_stc.host.replaced import OWN, check_own, described, parts_of_checkpoint
 from anomalib_stc.host.schedule import Cycle, place, tell_if_endless
-from anomalib_stc.host.settings import same, settled
+from anomalib_stc.host.state import same_on_all_ranks
 from anomalib_stc.host.trained import check_trained
 from anomalib_stc.host.visualizer import ReconstructionVisualizer, drawn_fields
 from anomalib_stc.parts.checks import check
@@ -38,7 +38,7 @@ DISCRIMINATOR_RATIO: Final = 0.1  # of the discriminator's learning rate to the 
 BETAS: Final = (0.5, 0.99)  # Adam's: a first one of .9 was worse or level, on two sets and three seeds
 
 
-class ReconstructionModule(ExactExport):
+class ReconstructionModule(WholeCheckpoint, ExactExport):
     """What is common to models that rebuild the image and score what does not fit.
 
     anomalib finds direct subclasses of its module only, so this is none: a model inherits from this, then from that.
@@ -205,49 +205,6 @@ class ReconstructionModule(ExactExport):
         for name, memory in self.model.memories.items():
             usage = memory.pop_usage()
             self.log_dict({f"memory_{name}_{key}": value for key, value in usage.items()}, sync_dist=True)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Let a checkpoint be whole: with scales and thresholds of its weights, and what it needs of files."""
-        self.calibration.complete(self, checkpoint)
-        super().on_save_checkpoint(checkpoint)
-        checkpoint["hyper_parameters"] |= self.portable()
-        checkpoint[OWN] = described(self, checkpoint["hyper_parameters"])
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Be what the checkpoint was trained as: its arguments, unless others were given, and its parts.
-
-        Raises:
-            ValueError: If an argument or a part was given that does not fit the checkpoint, or it is of another model.
-        """
-        check_own(self, checkpoint)
-        resumed = self._trainer is not None and self._trainer.state.fn == "fit"
-        self.adopt(settled(type(self), self.portable_arguments, checkpoint[OWN]["arguments"], resumed))
-        if resumed:
-            self.calibration.split_again(self.trainer)
-        self.calibration.mark = checkpoint[OWN]["held_out"]
-        with parts_of_checkpoint(self, checkpoint):
-            super().on_load_checkpoint(checkpoint)
-
-    @property
-    def portable_arguments(self) -> dict[str, Any]:
-        """Arguments of this model that do not depend on this machine's files."""
-        return {**self.hparams, **self.portable()}
-
-    def portable(self) -> dict[str, Any]:
-        """Return arguments by which a checkpoint is built anew where files that were given are missing."""
-        return {}
-
-    def adopt(self, arguments: dict[str, Any]) -> None:
-        """Become a model of other arguments, unless they are this one's."""
-        if all(same(value, self.portable_arguments.get(name)) for name, value in arguments.items()):
-            return
-        parts = dict.fromkeys(("pre_processor", "post_processor", "evaluator", "visualizer"), False)
-        other = type(self)(**arguments, **parts).to(self.device)
-        for name in ("model", "loss", "learning_rate", "train_images"):
-            setattr(self, name, getattr(other, name))
-        for name in ("fraction", "false_alarm_rate"):
-            setattr(self.calibration, name, getattr(other.calibration, name))
-        self.hparams.update(arguments)
 
     def forward(self, batch: Tensor, *args: Any, **kwargs: Any) -> Any:
         """Return map, score, mask and label of images (B, 3, H, W) of any size, in 0..1, as exports do.

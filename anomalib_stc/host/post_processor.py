@@ -98,10 +98,10 @@ class NormalPostProcessor(PostProcessor):
         """Let anomalib compute thresholds and ranges only of what holds anomalies."""
         for level in LEVELS:
             if not _saw_anomaly(getattr(self, f"_{level}_threshold_metric")):
-                self._forget_validation(level)
+                self._leave_out(level)
         super().on_validation_epoch_end(trainer, pl_module)
 
-    def _forget_validation(self, level: str) -> None:
+    def _leave_out(self, level: str) -> None:
         getattr(self, f"_{level}_threshold_metric").reset()
         self._use_normal(level)
         if not torch.isnan(getattr(self, f"normal_{level}_threshold")):

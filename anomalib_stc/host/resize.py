@@ -9,6 +9,8 @@ from torch.nn import functional
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
+from anomalib_stc.parts.sizes import check_floating
+
 
 def triangle_weights(size_in: int, size_out: int, like: Tensor) -> Tensor:
     """Weights of the anti-aliased bilinear filter along one side, shape (size_out, size_in), rows summing to one.
@@ -113,9 +115,7 @@ def three_channels(image: Tensor) -> Tensor:
             f"Image of shape {tuple(image.shape)} came where (..., 3, H, W) or (..., 1, H, W) is expected: convert it."
         )
         raise ValueError(msg)
-    if not image.is_floating_point():
-        msg = f"Image of type {image.dtype} came where floating point in 0..1 is expected: divide it by its maximum."
-        raise ValueError(msg)
+    check_floating(image)
     if image.shape[-3] == 3:
         return image
     return _like(image.expand(*image.shape[:-3], 3, *image.shape[-2:]), image)
@@ -123,11 +123,8 @@ def three_channels(image: Tensor) -> Tensor:
 
 def is_image(value: Any) -> bool:
     """Return whether this entry of a sample is an image: a tensor that torchvision has not marked as something else."""
-    return isinstance(value, Tensor) and (not isinstance(value, tv_tensors.TVTensor) or _marked_image(value))
-
-
-def _marked_image(value: Any) -> bool:
-    return isinstance(value, tv_tensors.Image)
+    marked = isinstance(value, tv_tensors.TVTensor)
+    return isinstance(value, Tensor) and (not marked or isinstance(value, tv_tensors.Image))
 
 
 def _has_size(image: Tensor, size: Sequence[int]) -> bool:

@@ -56,12 +56,11 @@ class ScoredModel(nn.Module, ABC):
         """Infer what is normal of images, see `checked`; it has a ``reconstruction``. No random number is in it."""
 
     @abstractmethod
-    def residuals(self, image: Tensor, inferred: Any, names: Collection[str]) -> dict[str, Tensor]:
+    def residuals(self, inferred: Any, names: Collection[str]) -> dict[str, Tensor]:
         """Return the named terms of the score as maps (B, 1, h, w), not calibrated.
 
         Args:
-            image: The images (B, 3, H, W), as they came.
-            inferred: What `infer` said of them; it holds what they are compared with.
+            inferred: What `infer` said of images; it holds what they are compared with.
             names: Terms to compute.
         """
 
@@ -78,7 +77,7 @@ class ScoredModel(nn.Module, ABC):
 
     def predict(self, image: Tensor, inferred: Any) -> InferenceBatch:
         """Score images from what was inferred of them: here the exported graph's outputs get their names."""
-        residuals = self.residuals(image, inferred, self.score.weights)
+        residuals = self.residuals(inferred, self.score.weights)
         anomaly_map, score = self.score(residuals, image.shape[-2:])
         return InferenceBatch(pred_score=score, anomaly_map=anomaly_map)
 
@@ -93,7 +92,7 @@ def mean_residuals(model: ScoredModel, normals: Iterator[Tensor]) -> dict[str, T
     total: dict[str, Tensor] = {}
     count = 0
     for image in normals:
-        for name, term in model.residuals(image, model.infer(image), model.score.terms).items():
+        for name, term in model.residuals(model.infer(image), model.score.terms).items():
             total[name] = total.get(name, torch.zeros((), device=image.device)) + term.mean() * len(image)
         count += len(image)
     return {name: value / count for name, value in total.items()}

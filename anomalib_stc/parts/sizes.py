@@ -31,9 +31,7 @@ def checked(image: Tensor, dtype: torch.dtype) -> Tensor:
             "batch's dimension, or bring three channels to the second place."
         )
         raise ValueError(msg)
-    if not image.is_floating_point():
-        msg = f"Image of type {image.dtype} came where floating point in 0..1 is expected: divide it by its maximum."
-        raise ValueError(msg)
+    check_floating(image)
     height, width = image.shape[-2:]
     if height % STRIDE or width % STRIDE or min(height, width) < LEAST:
         msg = f"Image is {height} x {width}, expected multiples of {STRIDE} from {LEAST}: set image_size or resize it."
@@ -41,6 +39,13 @@ def checked(image: Tensor, dtype: torch.dtype) -> Tensor:
     if not (torch.compiler.is_compiling() or torch.jit.is_tracing()):
         _check_range(image)
     return within(image, dtype)
+
+
+def check_floating(image: Tensor) -> None:
+    """Raise a `ValueError` unless images are floating point."""
+    if not image.is_floating_point():
+        msg = f"Image of type {image.dtype} came where floating point in 0..1 is expected: divide it by its maximum."
+        raise ValueError(msg)
 
 
 def _check_range(image: Tensor) -> None:

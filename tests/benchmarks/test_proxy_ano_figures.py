@@ -34,7 +34,7 @@ def test_pasted(category: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_a_residual_that_is_all_inside_is_found_there(monkeypatch: pytest.MonkeyPatch) -> None:
     """White patches of the next image on a black one, and a model that sees brightness."""
     model = ProxyAno(image_size=64, backbone="none").eval()
-    monkeypatch.setattr(model.model, "residuals", lambda image, *_: {"pixel": image.mean(1, keepdim=True)})
+    monkeypatch.setattr(model.model, "residuals", lambda seen, _: {"pixel": seen.image.mean(1, keepdim=True)})
     normals = torch.stack([torch.zeros(3, 64, 64), torch.ones(3, 64, 64)])
     inside, outside = pasted.residuals(model, normals, "batch")
     assert inside == pytest.approx(0.5, abs=0.1)  # white on black, then black on white

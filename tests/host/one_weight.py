@@ -25,6 +25,7 @@ QUIET: dict[str, Any] = {
 
 
 class Learnt(NamedTuple):
+    image: Tensor
     reconstruction: Tensor
     window: Any = slice(None)
 
@@ -36,6 +37,7 @@ class Red(ScoredModel):
         super().__init__()
         self.features = nn.Identity()  # type: ignore[assignment]
         self.features.load = lambda: None
+        self.features.portable = dict
         self.weight = nn.Parameter(torch.ones(()))
         self.score = AnomalyScore({"red": 1.0}, sigma=0.0)
 
@@ -43,12 +45,12 @@ class Red(ScoredModel):
         pass
 
     def learn(self, image: Tensor) -> Learnt:
-        return Learnt(self.weight * image.mean().expand_as(image))
+        return Learnt(image, self.weight * image.mean().expand_as(image))
 
     infer = learn
 
-    def residuals(self, image: Tensor, inferred: Learnt, names: Iterable[str]) -> dict[str, Tensor]:
-        return {"red": (image - inferred.reconstruction)[:, :1].abs()}
+    def residuals(self, inferred: Learnt, names: Iterable[str]) -> dict[str, Tensor]:
+        return {"red": (inferred.image - inferred.reconstruction)[:, :1].abs()}
 
 
 class Distance(Losses):

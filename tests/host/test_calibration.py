@@ -44,7 +44,7 @@ class Terms(ScoredModel):
         assert not self.training
         return image
 
-    def residuals(self, image: Tensor, inferred: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
+    def residuals(self, inferred: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
         terms = {"red": inferred[:, :1] * self.weight.abs(), "green": 3 * inferred[:, 1:2, ::2, ::2]}
         return {name: terms[name] for name in names}
 

@@ -237,7 +237,7 @@ class ModelContract(ABC):
             expected = exact(given)
             inferred = half.infer(given.to(dtype))
             found = half.predict(given.to(dtype), inferred)
-            residuals = half.residuals(given.to(dtype), inferred, half.score.terms)
+            residuals = half.residuals(inferred, half.score.terms)
         assert all(residual.isfinite().all() for residual in residuals.values())
         span = expected.anomaly_map.amax().item()
         for name in ("pred_score", "anomaly_map"):

@@ -1,7 +1,7 @@
 """I3AD as a model of anomalib: its arguments, and the parts they make."""
 
 from collections.abc import Collection
-from typing import Any, Final
+from typing import Final
 
 from anomalib.metrics import Evaluator
 from anomalib.models import AnomalibModule
@@ -114,10 +114,6 @@ class I3ad(ReconstructionModule, AnomalibModule):
             self.model.check_size(size)
         self.loss = I3adLoss(losses, bias=False)
         self.set_up(learning_rate, train_images, holdout, false_alarm_rate)
-
-    def portable(self) -> dict[str, Any]:
-        """Return the argument that stands for a backbone's folder: its architecture."""
-        return {**self.model.features.portable()}
 
     def pictures(self, inferred: Turns, drawn: Collection[str]) -> dict[str, Tensor]:
         """Return the last image and, if they are drawn, every turn's mask, image and map."""

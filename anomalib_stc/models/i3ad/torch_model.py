@@ -158,9 +158,8 @@ class I3adModel(ScoredModel):
             "colour": colour_error(image, seen) / (filled.doubt.exp() + FLOOR),
         }
 
-    def residuals(self, image: Tensor, inferred: Turns, names: Collection[str]) -> dict[str, Tensor]:
+    def residuals(self, inferred: Turns, names: Collection[str]) -> dict[str, Tensor]:
         """Return the named terms of the score as maps (B, 1, h, w), aggregated over the turns, not calibrated."""
-        del image
         return {name: self.aggregate(inferred.turns, name) for name in names}
 
     def aggregate(self, turns: Sequence[Turn], name: str) -> Tensor:

@@ -1,7 +1,7 @@
 """ProxyAno as a model of anomalib: its arguments, and the parts they make."""
 
 from collections.abc import Collection
-from typing import Any, Final
+from typing import Final
 
 from anomalib.metrics import Evaluator
 from anomalib.models import AnomalibModule
@@ -107,10 +107,6 @@ class ProxyAno(ReconstructionModule, AnomalibModule):
             self.model.check_size(size)
         self.loss = ProxyAnoLoss(merged("Loss weights", loss_weights, LOSS_WEIGHTS))
         self.set_up(learning_rate, train_images, holdout, false_alarm_rate)
-
-    def portable(self) -> dict[str, Any]:
-        """Return the argument that stands for a backbone's folder: its architecture."""
-        return {**self.model.features.portable()}
 
     def pictures(self, inferred: Bridge, drawn: Collection[str]) -> dict[str, Tensor]:
         """Return the predicted proxy and the reconstruction."""

@@ -113,9 +113,8 @@ class ProxyAnoModel(ScoredModel):
         """Return the colours of a read-out at the image's size, to which the decoder adds the rest of the proxy."""
         return resize_maps(self.features.colour(texture), image.shape[-2:])
 
-    def residuals(self, image: Tensor, inferred: Bridge, names: Collection[str]) -> dict[str, Tensor]:
+    def residuals(self, inferred: Bridge, names: Collection[str]) -> dict[str, Tensor]:
         """Return the named terms of the score as maps (B, 1, h, w), not calibrated."""
-        del image
         terms = {
             "pixel": lambda: (inferred.image - inferred.reconstruction.clamp(0, 1)).abs().mean(1, keepdim=True),
             "correspondence": lambda: angle(inferred.texture, inferred.features),

@@ -1,5 +1,6 @@
 """STCM as a model of anomalib: its arguments, and the parts they make."""
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 from anomalib.metrics import Evaluator
@@ -25,7 +26,7 @@ SCORE_WEIGHTS: Final = {"pixel": 0.5, "correspondence": 4.0, "low_level": 0.25, 
 PARTS: Final = 256  # visual words rather than objects: fine enough that a part tells which texture belongs there
 KEY_CHANNELS: Final = 48  # of the queries; half the exported model's time goes to the two branches
 WIDTHS: Final = (32, 16)  # of the decoders at strides 8 and 4, for the same reason
-OWN: Final = ("parts", "none")  # semantic structures that need nothing of the user's
+BUILT_IN: Final = ("parts", "none")  # semantic structures that need nothing of the user's
 NO_STRUCTURE: Final = "0 without a semantic structure"
 
 
@@ -105,9 +106,10 @@ class Stcm(ReconstructionModule, AnomalibModule):
         self.set_up(learning_rate, train_images, holdout, false_alarm_rate)
 
     def portable(self) -> dict[str, Any]:
-        """Return arguments that stand for files: of a backbone's folder the architecture, of a program its bytes."""
-        parts: list[Any] = [self.model.features, *self.model.extractors.values()]
-        return {name: value for part in parts for name, value in part.portable().items()}
+        """Return arguments that stand for files, of a program its bytes."""
+        extractors: Iterable[Any] = self.model.extractors.values()
+        programs = {name: value for one in extractors for name, value in one.portable().items()}
+        return {**super().portable(), **programs}
 
 
 def extractors(
@@ -124,7 +126,7 @@ def extractors(
         ValueError: If the user's segmentation network cannot be loaded, or there are arguments and no class for them.
     """
     low_level: dict[str, StructureExtractor] = {"low_level": SoftCanny()}
-    if isinstance(semantic, Tensor) or semantic not in OWN:
+    if isinstance(semantic, Tensor) or semantic not in BUILT_IN:
         return {"semantic": UserSegmentation(semantic, semantic_args), **low_level}
     check("Semantic arguments", semantic_args, not semantic_args, f"none where the structure is '{semantic}'")
     if semantic == "none":

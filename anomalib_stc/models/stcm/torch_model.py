@@ -138,9 +138,8 @@ class StcmModel(ScoredModel):
         attention = self.attention([branch.query for branch in branches])
         return mix(attention, textures), mix(resize_maps(attention, images[0].shape[-2:]), images)
 
-    def residuals(self, image: Tensor, inferred: StructureTexture, names: Collection[str]) -> dict[str, Tensor]:
+    def residuals(self, inferred: StructureTexture, names: Collection[str]) -> dict[str, Tensor]:
         """Return the named terms of the score as maps (B, 1, h, w), not calibrated."""
-        del image
         reconstruction = inferred.reconstruction.clamp(0, 1)
         rebuilt = self.extract(reconstruction, [name for name in names if name in self.extractors])
         found = {

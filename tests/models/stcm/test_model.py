@@ -66,7 +66,7 @@ def test_score_terms_are_one_on_held_out_normals_after_calibration() -> None:
         model.prepare([images((SIDE, SIDE), 4, seed=1)], seed=0)
         model.calibrate(lambda: iter([image]))
         names = model.score.weights
-        combined = model.score.combine(model.residuals(image, model.infer(image), names), (SIDE, SIDE))
+        combined = model.score.combine(model.residuals(model.infer(image), names), (SIDE, SIDE))
     assert combined.mean().item() == pytest.approx(1, abs=0.02)
 
 
