@@ -55,11 +55,12 @@ def padim(side: int) -> Padim:
 
 
 def ours(side: int, model: Callable[..., AnomalibModule], **arguments: Any) -> AnomalibModule:
-    """Return one of our models with every scale one: without them nothing is exported.
+    """Return one of our models with every scale and threshold one: without them nothing is exported.
 
     I3AD's masks are then as large as they may be, which cost the same as small ones.
     """
-    built = model(image_size=side, **arguments)
+    built: Any = model(image_size=side, **arguments)
+    built.post_processor.fit_normals(torch.ones(1), torch.ones(1, 1, 1), 0.5)
     for score in built.modules():
         if isinstance(score, AnomalyScore):
             score.calibrate(dict.fromkeys(score.terms, torch.tensor(1.0)))
