@@ -17,6 +17,21 @@ COSTS = {
     "peak_mb": "memory, MB",
     "size_mb": "size, MB",
 }
-LABELS = ACCURACY | COSTS
+DECISIONS = {
+    "image_f1_host": "image F1 by anomalib's threshold",
+    "image_f1_best": "best image F1",
+    "recall": "recall",
+    "false_alarms": "false alarms",
+    "good_images": "good test images",
+    "pg2": "PG2",
+    "pb2": "PB2",
+    "pixel_f1": "pixel F1",
+    "pixel_f1_host": "pixel F1 by anomalib's threshold",
+    "pixel_f1_best": "best pixel F1",
+    "false_masks": "false masks",
+    "aupimo": "AUPIMO",
+}
+LABELS = ACCURACY | COSTS | DECISIONS
 KEYS = ["set", "model", "seed"]
 COLUMNS = [*KEYS, *LABELS]
+REQUIRED = [*KEYS, *ACCURACY, *COSTS]  # older tables of runs have no decisions

@@ -1,14 +1,18 @@
 """The images of one category as anomalib's data module, the same for every model."""
 
+import copy
 import hashlib
 from pathlib import Path
 from typing import Any
 
-from anomalib.data import AnomalibDataModule, Folder, MVTecAD
+import numpy as np
+import pandas as pd
+from anomalib.data import AnomalibDataModule, AnomalibDataset, Folder, MVTecAD
 from lightning.pytorch.trainer.states import TrainerFn
 from PIL import Image
 
-from anomalib_stc.host.holdout import split_holdout
+from anomalib_stc.host.holdout import drawn, part, split_holdout
+from anomalib_stc.parts.clusters import shuffled
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
 
@@ -70,6 +74,87 @@ def datamodule(data: dict[str, Any], category: str, batch_size: int) -> Anomalib
         return Folder(name=Path(category).name, root=folder, **data["folder"], **loading)
     msg = f"data.layout is '{data['layout']}', expected mvtec or folder: change it."
     raise ValueError(msg)
+
+
+def prepared(job: dict[str, Any]) -> tuple[AnomalibDataModule, Any]:
+    """Return the data module of a run, and its held-out normals.
+
+    Images are left out, and defects put in, before the hold-out: who has few images, or defects among them, holds some
+    of these out.
+
+    Args:
+        job: What `benchmarks.runner` planned.
+
+    Raises:
+        ValueError: If the category has too few images for what the run wants.
+    """
+    module = datamodule(job["data"], job["set"], job["spec"]["batch_size"])
+    module.setup(TrainerFn.FITTING)
+    keep_normals(module, job["normals"], job["draw"])
+    contaminate(module, job["contamination"], job["draw"], job["set_aside"])
+    return module, hold_out(module, job["holdout"])
+
+
+def keep_normals(module: AnomalibDataModule, count: int | None, draw: int) -> None:
+    """Keep some training images of a data module that is set up; fewer of the same draw are among more of it.
+
+    Args:
+        module: A data module; its test images stay.
+        count: Training images to keep, ``None`` for all.
+        draw: Seed of the choice.
+
+    Raises:
+        ValueError: If there are not so many.
+    """
+    if count is None:
+        return
+    if count > len(module.train_data):
+        msg = f"normals is {count}, but {module.category or module.name} has {len(module.train_data)}: change it."
+        raise ValueError(msg)
+    module.train_data = drawn(module.train_data, count, draw)
+
+
+def contaminate(module: AnomalibDataModule, share: float, draw: int, set_aside: float = 0.0) -> None:
+    """Put defect images of the test set, as normal ones, in the place of some training images of a data module.
+
+    The training set stays as large as it was, and the test set loses these defects. Those of a smaller share of the
+    same draw are among those of a larger one.
+
+    Args:
+        module: A data module that is set up.
+        share: Share of the training images, 0 for none; any other is one image at least.
+        draw: Seed of the choice.
+        set_aside: The test set loses as many defects as for this share, where it is the larger one: two shares are
+            then compared by the same test images.
+
+    Raises:
+        ValueError: If the test set would have no defect left.
+    """
+    train, test = module.train_data, module.test_data
+    defects = np.flatnonzero(test.samples.label_index == 1)
+    put_in, taken = (images_of(wanted, len(train)) for wanted in (share, max(share, set_aside)))
+    if taken and taken >= len(defects):
+        msg = f"contamination takes {taken} of {len(defects)} defect images, expected fewer than all: make it smaller."
+        raise ValueError(msg)
+    moved = defects[shuffled(len(defects), draw)[:taken].numpy()]
+    if put_in:
+        module.train_data = joined(drawn(train, len(train) - put_in, draw), test.samples.iloc[moved[:put_in]])
+    module.test_data = part(test, np.delete(np.arange(len(test)), moved).tolist())
+
+
+def images_of(share: float, count: int) -> int:
+    """Return how many images a share of a count is: one at least, unless it is 0."""
+    return max(1, round(share * count)) if share else 0
+
+
+def joined(normals: AnomalibDataset, samples: pd.DataFrame) -> AnomalibDataset:
+    """Return a data set of normal images with other images, which it calls normal and without a mask as well."""
+    known = {name: normals.samples[name].iloc[0] for name in ("split", "label", "label_index", "mask_path")}
+    whole = pd.concat([normals.samples, samples.assign(**known)], ignore_index=True)
+    whole.attrs = normals.samples.attrs  # anomalib's task
+    view = copy.copy(normals)
+    view.samples = whole
+    return view
 
 
 def hold_out(module: AnomalibDataModule, share: float) -> Any:

@@ -55,9 +55,9 @@ def together(before: dict[str, Any] | None, now: dict[str, Any]) -> dict[str, An
     """
     if before is None:
         return now
-    for name in ("image_size", "holdout", "quantile"):
-        if before[name] != now[name]:
-            msg = f"The results there have {name} {before[name]}, now it is {now[name]}: choose another --output."
+    for name in ("image_size", "holdout", "false_alarm_rate"):
+        if before.get(name) != now[name]:
+            msg = f"The results there have {name} {before.get(name)}, now it is {now[name]}: choose another --output."
             raise ValueError(msg)
     models, seeds = {**before["models"], **now["models"]}, sorted({*before["seeds"], *now["seeds"]})
     categories = list(dict.fromkeys([*before["data"]["categories"], *now["data"]["categories"]]))

@@ -22,7 +22,7 @@ def accuracy(
     Args:
         scores: (N,), larger is more anomalous, of any scale.
         labels: (N,) bool, whether an image has a defect.
-        threshold: An image with this score or a larger one counts as anomalous; NaN leaves ``image_f1`` undefined.
+        threshold: An image with a larger score counts as anomalous, as in anomalib; NaN leaves ``image_f1`` undefined.
         maps: (N, h, w), larger is more anomalous, of any scale.
         masks: (N, h, w) bool, defect pixels.
 
@@ -39,7 +39,7 @@ def image_accuracy(scores: np.ndarray, labels: np.ndarray, threshold: float) -> 
     return {
         "image_auroc": measured(AUROC(FIELDS), within, labels),
         "image_ap": measured(AUPR(FIELDS), within, labels),
-        "image_f1": UNDEFINED if np.isnan(threshold) else measured(F1Score(FIELDS), scores >= threshold, labels),
+        "image_f1": f1_above(scores, labels, threshold),
     }
 
 
@@ -52,6 +52,11 @@ def pixel_accuracy(maps: np.ndarray, masks: np.ndarray) -> dict[str, float]:
         "aupro": measured(AUPRO(fields=FIELDS, fpr_limit=0.3), within, masks),
         "aupro_05": measured(AUPRO(fields=FIELDS, fpr_limit=0.05), within, masks),
     }
+
+
+def f1_above(values: np.ndarray, truth: np.ndarray, threshold: float) -> float:
+    """Return the F1 of what is above a threshold, NaN without one."""
+    return UNDEFINED if np.isnan(threshold) else measured(F1Score(FIELDS), values > threshold, truth)
 
 
 def measured(metric: AnomalibMetric, prediction: np.ndarray, truth: np.ndarray) -> float:

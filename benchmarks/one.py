@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import torch
 from anomalib.data import AnomalibDataModule, ImageBatch
 from anomalib.engine import Engine
@@ -23,18 +22,22 @@ from lightning.pytorch import seed_everything
 from omegaconf import OmegaConf
 
 from anomalib_stc.host.holdout import plain_loader
+from anomalib_stc.host.post_processor import NormalPostProcessor
 from anomalib_stc.host.pre_processor import ExactPreProcessor
 from benchmarks.arms import arm, is_arm
-from benchmarks.images import datamodule, hold_out
+from benchmarks.decisions import figures
+from benchmarks.images import prepared
 from benchmarks.latency import exported_cost
-from benchmarks.measures import accuracy
 from benchmarks.predictions import Predictions
 from benchmarks.regions import Regions
 from benchmarks.settings import STATISTIC
 from benchmarks.statistic import statistic
+from benchmarks.thresholds import RATE, Thresholds
+from benchmarks.weather import weather
 from benchmarks.weights import lite0_backbone
 
 RAW: Final = {"post_processor": False, "evaluator": False, "visualizer": False}
+KEPT: Final = {"enable_normalization": False, "enable_thresholding": False}  # of our models: thresholds, raw scores
 SIZED: Final = ("stcm", "proxy_ano", "i3ad")  # models whose constructors check their arguments against the image's size
 
 
@@ -45,13 +48,11 @@ def main(folder: Path) -> None:
     if job["threads"]:
         torch.set_num_threads(job["threads"])
     seed_everything(job["seed"], workers=True)
-    module = datamodule(job["data"], job["set"], job["spec"]["batch_size"])
-    held_out = hold_out(module, job["holdout"])
+    module, held_out = prepared(job)
     found, costs = by_statistic(module, job) if job["model"] == STATISTIC else by_model(module, held_out, job, folder)
     found.save(folder)
     Regions.of(found.maps, found.masks).save(folder / "regions.npz")
-    figures = accuracy(found.scores, found.labels, found.threshold, found.maps, found.masks)
-    row = {"set": job["set"], "model": job["model"], "seed": job["seed"], **figures, **costs}
+    row = {"set": job["set"], "model": job["model"], "seed": job["seed"], **figures(found), **costs}
     (folder / "row.json").write_text(json.dumps(row, indent=1))
 
 
@@ -59,18 +60,23 @@ def by_model(
     module: AnomalibDataModule, held_out: Any, job: dict[str, Any], folder: Path
 ) -> tuple[Predictions, dict[str, float]]:
     """Train a model, predict the test images, measure what it costs."""
-    model: Any = build(job["spec"], job["image_size"])
+    rate = job["false_alarm_rate"]
+    model: Any = build(job["spec"], job["image_size"], rate)
     length = {"max_epochs": job["spec"]["max_epochs"]} if job["spec"]["max_epochs"] else {}
     engine = Engine(default_root_dir=folder / "engine", logger=False, limit_val_batches=0, **length)
     train_s = seconds(lambda: engine.fit(model, datamodule=module))
     normals = plain_loader(held_out, module.test_data.augmentations, job["spec"]["batch_size"])
-    threshold = np.quantile(Predictions.of(predict(engine, model, normals)).scores, job["quantile"])
+    thresholds = thresholds_of(engine, model, normals, rate)
     batches: list[ImageBatch] = []
     test_s = seconds(lambda: batches.extend(predict(engine, model, module.test_dataloader())))
     costs = {"train_s": train_s, "test_s": test_s, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
     if job["latency"]:
         costs |= exported_cost(model, job["image_size"], folder / "exported")
-    return Predictions.of(batches)._replace(threshold=float(threshold)), costs
+    found = Predictions.of(batches)._replace(thresholds=thresholds)
+    if job["weather"]:
+        tested = weather(found, module.test_data, job["spec"]["batch_size"], partial(predict, engine, model))
+        tested.to_csv(folder / "weather.csv", index=False)
+    return found, costs
 
 
 def by_statistic(module: AnomalibDataModule, job: dict[str, Any]) -> tuple[Predictions, dict[str, float]]:
@@ -83,16 +89,29 @@ def by_statistic(module: AnomalibDataModule, job: dict[str, Any]) -> tuple[Predi
     return found._replace(scores=scores, maps=maps), {}
 
 
-def build(spec: dict[str, Any], side: int) -> AnomalibModule:
+def thresholds_of(engine: Engine, model: AnomalibModule, normals: Any, rate: float) -> Thresholds:
+    """Return the thresholds of one of our models, or those that held-out normal images set for a peer."""
+    if isinstance(model.post_processor, NormalPostProcessor):
+        return Thresholds.of_model(model.post_processor)
+    found = Predictions.of(predict(engine, model, normals))
+    return Thresholds.of_normals(found.scores, found.maps, rate)
+
+
+def build(spec: dict[str, Any], side: int, rate: float = RATE) -> AnomalibModule:
     """Return a model at one image size, with raw scores: a normalisation would cut off what lies beyond the seen.
+
+    One of ours keeps the thresholds that its training sets, for a rate of false alarms that its arguments may change.
 
     Raises:
         ValueError: If the specification names an arm that there is not.
     """
     name = spec["model"]
     make = arm(name) if is_arm(name) else partial(get_model, name)
-    size = {"image_size": side} if is_arm(name) or name in SIZED else {}
-    model = make(**{**spec["args"], **size, **RAW})
+    given = {**spec["args"], **RAW}
+    if is_arm(name) or name in SIZED:
+        own = {"image_size": side, "post_processor": NormalPostProcessor(**KEPT)}
+        given = {"false_alarm_rate": rate, **given, **own}
+    model = make(**given)
     model.pre_processor = type(model).configure_pre_processor((side, side))
     return model
 

@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 import torch
 
+from benchmarks.thresholds import Thresholds
+
 
 class Predictions(NamedTuple):
     """Scores and maps of N images in the order of the data set."""
@@ -19,7 +21,7 @@ class Predictions(NamedTuple):
     scores: np.ndarray  # (N,)
     maps: np.ndarray  # (N, H, W)
     reconstructions: np.ndarray | None = None  # (N, H, W, 3) uint8
-    threshold: float = float("nan")
+    thresholds: Thresholds = Thresholds()
 
     @classmethod
     def of(cls, batches: Sequence[Any]) -> "Predictions":
@@ -36,9 +38,10 @@ class Predictions(NamedTuple):
         )
 
     def save(self, folder: Path) -> None:
-        """Write ``images.csv`` and ``maps.npz``."""
+        """Write ``images.csv``, thresholds in every line, and ``maps.npz``."""
         table = {"path": self.paths, "mask": self.mask_paths, "label": self.labels.astype(int), "score": self.scores}
-        pd.DataFrame({**table, "threshold": self.threshold}).to_csv(folder / "images.csv", index=False)
+        thresholds = {f"{name}_threshold": value for name, value in self.thresholds._asdict().items()}
+        pd.DataFrame({**table, **thresholds}).to_csv(folder / "images.csv", index=False)
         arrays: dict[str, Any] = {"maps": self.maps.astype(np.float16)}
         if self.reconstructions is not None:
             arrays["reconstructions"] = self.reconstructions

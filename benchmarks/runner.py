@@ -18,7 +18,7 @@ from rich.progress import Progress
 from benchmarks.images import check_category
 from benchmarks.manifest import write_manifest
 from benchmarks.results import run_folder, write_table
-from benchmarks.settings import STATISTIC, plain
+from benchmarks.settings import STATISTIC, for_run, plain
 
 CHECKOUT = Path(__file__).parents[1]
 
@@ -110,7 +110,7 @@ def planned(settings: DictConfig) -> Iterator[Run]:
             if model == STATISTIC and seed != shared["seeds"][0]:
                 continue  # there is nothing random in it
             job = {"set": category, "model": model, "seed": seed, "spec": spec, "latency": model not in timed}
-            job |= {key: shared[key] for key in ("data", "image_size", "holdout", "quantile")}
+            job |= for_run(shared, spec)
             yield Run(run_folder(output, category, model, seed), job | {"threads": job_threads(job, shared)})
             timed.add(model)
 

@@ -10,6 +10,9 @@ from omegaconf.errors import OmegaConfBaseException
 CONFIGS = Path(__file__).parent / "configs"
 DEFAULT = CONFIGS / "default.yaml"
 MODEL_DEFAULTS: dict[str, Any] = {"args": {}, "batch_size": 8, "max_epochs": None}
+SHARED = ("data", "image_size", "holdout", "false_alarm_rate", "weather")  # of all runs
+IMAGES = ("normals", "draw", "contamination", "set_aside")  # of all runs as well, where a model has not its own
+LIKE = "like"  # in place of 'model': all that a model of the default has
 STATISTIC = "statistic"  # the row without learning
 
 
@@ -27,6 +30,7 @@ def load(path: Path, changes: Mapping[str, Any]) -> DictConfig:
         raise ValueError(msg)
     default, own = OmegaConf.load(DEFAULT), _read(path)
     if own.get("models"):
+        own.models = {name: completed(spec, default.models) for name, spec in own.models.items()}
         default.models = {}
     OmegaConf.set_struct(default, value=True)
     OmegaConf.set_struct(default.models, value=False)
@@ -42,6 +46,20 @@ def load(path: Path, changes: Mapping[str, Any]) -> DictConfig:
     return settings
 
 
+def completed(spec: Any, models: DictConfig) -> Any:
+    """Return a model's settings over those of the default's model that it is like.
+
+    Raises:
+        ValueError: If there is no such model.
+    """
+    if not OmegaConf.is_dict(spec) or LIKE not in spec:
+        return spec
+    if spec[LIKE] not in models:
+        msg = f"There is no model {spec[LIKE]} in {DEFAULT.name} to be like: it has {', '.join(models)}."
+        raise ValueError(msg)
+    return OmegaConf.merge(models[spec[LIKE]], {name: spec[name] for name in spec if name != LIKE})
+
+
 def check(settings: DictConfig) -> None:
     """Raise a `ValueError` for the first value that cannot be run."""
     for name in ("seeds", "data.categories"):
@@ -52,12 +70,32 @@ def check(settings: DictConfig) -> None:
     if settings.jobs < 1:
         msg = f"jobs is {settings.jobs}, expected 1 or more: change it."
         raise ValueError(msg)
+    if not 0 < settings.false_alarm_rate < 1:
+        msg = f"false_alarm_rate is {settings.false_alarm_rate}, expected a share of the normals above 0: change it."
+        raise ValueError(msg)
+    check_images(settings)
+    known = (*MODEL_DEFAULTS, *IMAGES)
     for name, spec in settings.models.items():
-        if not OmegaConf.is_dict(spec) or "model" not in spec or set(spec) - {"model", *MODEL_DEFAULTS}:
-            msg = (
-                f"Model {name} is {spec}, expected 'model' and of {', '.join(MODEL_DEFAULTS)} what it needs: change it."
-            )
+        if not OmegaConf.is_dict(spec) or "model" not in spec or set(spec) - {"model", *known}:
+            msg = f"Model {name} is {spec}, expected 'model' and of {', '.join(known)} what it needs: change it."
             raise ValueError(msg)
+        check_images(OmegaConf.merge({name: settings[name] for name in IMAGES}, spec))
+
+
+def check_images(found: Any) -> None:
+    """Raise a `ValueError` for a choice of images that is none."""
+    if found.normals is not None and found.normals < 2:
+        msg = f"normals is {found.normals}, expected null or 2 and more, one of them to be held out: change it."
+        raise ValueError(msg)
+    for name in ("contamination", "set_aside"):
+        if not 0 <= found[name] <= 0.5:
+            msg = f"{name} is {found[name]}, expected 0 to 0.5 of the training images: change it."
+            raise ValueError(msg)
+
+
+def for_run(shared: Mapping[str, Any], spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a run of a model needs of plain settings; what images it has may be the model's own."""
+    return {name: shared[name] for name in SHARED} | {name: spec.get(name, shared[name]) for name in IMAGES}
 
 
 def choose_models(settings: DictConfig, names: list[str] | None) -> DictConfig:

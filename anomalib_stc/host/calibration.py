@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import torch
@@ -19,14 +20,17 @@ from anomalib_stc.host.holdout import (
     hashed,
     names_of,
     own_transform,
+    part,
     paths_of,
     plain_loader,
     split_holdout,
     test_transform,
 )
-from anomalib_stc.host.post_processor import NormalPostProcessor, extremes
+from anomalib_stc.host.post_processor import NormalPostProcessor, summary
 from anomalib_stc.host.precision import full_precision
 from anomalib_stc.host.state import Buffers, buffers_of, fingerprint, same_on_all_ranks, set_buffers
+from anomalib_stc.parts.bank import IMAGES
+from anomalib_stc.parts.scored_model import ScoredModel
 
 logger = logging.getLogger(__name__)
 BATCH_SIZE = 8
@@ -56,6 +60,7 @@ class HoldoutCalibration(Callback):
         """Forget the images and weights of a fit."""
         self.training: Any = None
         self.held_out: Any = None
+        self._apart = False  # whether the held-out images are not trained on
         self._transform: Callable[[Any], Any] = lambda _: None  # what held-out images go through, by the pre-processor
         self._collate: Callable[[list[Any]], Any] | None = None
         self._whole: tuple[Any, Any] | None = None  # the data module, and all its training images
@@ -101,6 +106,7 @@ class HoldoutCalibration(Callback):
             return
         self._share = self.fraction
         self._hold_out(*split_holdout(whole, self.fraction))
+        self._apart = True
         self._collate = getattr(datamodule, "external_collate_fn", None) or collate_of(whole)
         self._transform = partial(test_transform, datamodule, whole)
         self._whole = (datamodule, whole)
@@ -126,7 +132,8 @@ class HoldoutCalibration(Callback):
                 "scales and thresholds come from."
             )
             raise ValueError(msg)
-        self._hold_out(loader.dataset, loader.dataset)
+        self._hold_out(loader.dataset, drawn(loader.dataset, IMAGES, 0))
+        self._apart = False
         self._collate = loader.collate_fn
         validation = trainer.fit_loop.epoch_loop.val_loop._data_source.instance  # not loaded yet
         evaluated: Any = next(iter(_listed(validation)), loader)
@@ -195,9 +202,17 @@ class HoldoutCalibration(Callback):
     def _calibrates(self, trainer: Any) -> bool:
         return (trainer.state.fn == "fit" or self.refit) and not trainer.sanity_checking
 
-    def some(self, pl_module: Any, count: int, seed: int) -> Iterator[Tensor]:
-        """Yield batches (B, 3, H, W) of some training images, drawn by a seed, as they are at test time."""
-        return self.images(pl_module, drawn(self.training, count, seed))
+    def known(self, pl_module: Any, count: int, seed: int) -> tuple[list[Tensor], list[Tensor]]:
+        """Return batches (B, 3, H, W) of held-out and of training images as they are at test time, a number at most.
+
+        Held-out images are the first ones, in order, training images are drawn by a seed. Where the training images
+        themselves stand for held-out ones, there are no others.
+        """
+        held_out = part(self.held_out, range(min(len(self.held_out), count // 2 if self._apart else count)))
+        first = list(self.images(pl_module, held_out))
+        if not self._apart:
+            return [], first
+        return first, list(self.images(pl_module, drawn(self.training, count - len(held_out), seed)))
 
     def images(self, pl_module: Any, dataset: Any) -> Iterator[Tensor]:
         """Yield a data set's images in batches (B, 3, H, W), as they are at test time, on the module's device."""
@@ -231,15 +246,26 @@ class HoldoutCalibration(Callback):
         normals = partial(self.images, pl_module, self.held_out)
         with isolate_rng(), full_precision(pl_module.device):
             torch.manual_seed(0)  # of transforms that draw: the same for every checkpoint
+            if self.refit and model.bank is not None:
+                model.remember([*chain(*self.known(pl_module, IMAGES, int(model.bank.seed)))])
             model.calibrate(normals)
             if isinstance(post_processor, NormalPostProcessor):
                 post_processor.forget_validation()
-                predictions = map(model, normals())
-                found = [(one.pred_score.flatten(), *extremes([one.anomaly_map])) for one in predictions]
-                scores, *ends = (torch.cat(values) for values in zip(*found, strict=True))
-                # two pixels stand for a map, its lowest and its highest: thousands of maps would fill the memory
-                post_processor.fit_normals(scores, torch.stack(ends, 1)[:, None], 1 - self.false_alarm_rate)
+                self._fit_thresholds(model, post_processor, normals())
         model.train(training)
+
+    def _fit_thresholds(
+        self, model: ScoredModel, post_processor: NormalPostProcessor, normals: Iterator[Tensor]
+    ) -> None:
+        """Set thresholds from the scores of a bank's own images, if it has some, and from held-out images."""
+        found, seen = [], 0
+        for image in normals:
+            one: Any = model.predict(image, model.infer(image), seen)
+            found.append((one.pred_score.flatten(), *summary(one.anomaly_map)))
+            seen += len(image)
+        scores, extremes, pixels = (torch.cat(values) for values in zip(*found, strict=True))
+        known = model.known_scores
+        post_processor.fit_normals(scores if known is None else known, extremes, pixels, self.false_alarm_rate)
 
 
 def _listed(loaders: Any) -> list[DataLoader]:

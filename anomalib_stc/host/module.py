@@ -27,13 +27,13 @@ from anomalib_stc.host.schedule import Cycle, place, tell_if_endless
 from anomalib_stc.host.state import same_on_all_ranks
 from anomalib_stc.host.trained import check_trained
 from anomalib_stc.host.visualizer import ReconstructionVisualizer, drawn_fields
+from anomalib_stc.parts.bank import IMAGES
 from anomalib_stc.parts.checks import check
 from anomalib_stc.parts.losses import Losses
 from anomalib_stc.parts.scored_model import ScoredModel
 from anomalib_stc.parts.sizes import IMAGE_SIZE
 
 EVERYTHING: Final = slice(None)
-PREPARATION_IMAGES: Final = 48
 DISCRIMINATOR_RATIO: Final = 0.1  # of the discriminator's learning rate to the generator's: P-Net
 BETAS: Final = (0.5, 0.99)  # Adam's: a first one of .9 was worse or level, on two sets and three seeds
 
@@ -64,7 +64,7 @@ class ReconstructionModule(WholeCheckpoint, ExactExport):
         """
         check("Learning rate", learning_rate, 0 < learning_rate < inf, "more than 0")
         check("Train images", train_images, isinstance(train_images, int) and train_images > 0, "a number from 1")
-        check("False alarm rate", false_alarm_rate, 0 < false_alarm_rate < 1, "a share between 0 and 1, as 0.01")
+        check("False alarm rate", false_alarm_rate, 0 < false_alarm_rate < 1, "a share between 0 and 1, as 0.05")
         check_share(holdout)
         self.learning_rate = learning_rate
         self.train_images = train_images
@@ -169,8 +169,8 @@ class ReconstructionModule(WholeCheckpoint, ExactExport):
             return
         seed = self.trainer.strategy.broadcast(torch.initial_seed() % 2**31)
         with isolate_rng(), full_precision(self.device):
-            normals = list(self.calibration.some(self, PREPARATION_IMAGES, seed))
-            self.model.prepare(normals, seed)
+            held_out, training = self.calibration.known(self, IMAGES, seed)
+            self.model.prepare(training, seed, held_out)
         same_on_all_ranks(self)
         self.prepared.fill_(value=True)
 

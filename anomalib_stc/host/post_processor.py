@@ -1,6 +1,5 @@
 """Thresholds that a folder of normal images can set, and scores that keep their order."""
 
-from collections.abc import Iterable
 from typing import Any, Final
 
 import torch
@@ -14,6 +13,7 @@ from torchmetrics.utilities.data import dim_zero_cat
 from anomalib_stc.parts.quantile import upper_quantile
 
 LEVELS: Final = ("image", "pixel")
+PIXEL_SHARE: Final = 0.1  # of the rate of false alarms: the share of normal pixels above the pixel threshold
 
 
 class NormalPostProcessor(PostProcessor):
@@ -39,26 +39,28 @@ class NormalPostProcessor(PostProcessor):
                 self.register_buffer(f"normal_{level}_{what}", torch.tensor(torch.nan))
         self._fitted_on = ""
 
-    def fit_normals(self, scores: Tensor, maps: Tensor | Iterable[Tensor], quantile: float) -> None:
-        """Set the thresholds of a model that sees no anomaly, from held-out normal images.
+    def fit_normals(self, scores: Tensor, extremes: Tensor, pixels: Tensor, rate: float) -> None:
+        """Set the thresholds of a model that sees no anomaly, from normal images that it was not made of.
 
-        The image threshold is the quantile of the scores. The pixel threshold is the same quantile of the *highest
-        pixel of each image*, not of all pixels: so a normal image has an empty mask as often as it has a normal
-        label, where a quantile of pixels would leave specks on every image. ``upper_quantile`` tells what few images
-        can support.
+        The image threshold is a quantile of the scores, ``upper_quantile`` tells what few images can support. The pixel
+        threshold is a quantile of pixels: a tenth of the rate of them lies above it. A quantile of each image's highest
+        pixel would leave normal images without a mask, and most of the pixels of defects out of theirs.
 
         Args:
             scores: Image scores (n,) before normalisation, gathered from all processes.
-            maps: Their anomaly maps (n, H, W) or (n, 1, H, W), or an iterable of such batches.
-            quantile: Share of normal images to be called normal, between 0 and 1.
+            extremes: Lowest and highest pixel (m, 2) of maps, see `summary`.
+            pixels: Some pixels of the maps, any shape.
+            rate: Share of normal images that are to be called anomalous, between 0 and 1.
 
         Raises:
-            ValueError: If there are no scores or no maps, a value is not finite, or the quantile is not in (0, 1).
+            ValueError: If there are no scores or no maps, a value is not finite, or the rate is not in (0, 1).
         """
-        floors, peaks = extremes([maps] if isinstance(maps, Tensor) else maps)
-        self._set_normal("image", upper_quantile(scores, quantile), scores.min(), scores.max())
-        self._set_normal("pixel", upper_quantile(peaks, quantile), floors.min(), peaks.max())
-        self._fitted_on = f"the {quantile:g} quantile of {len(scores)} normal images"
+        pixel = upper_quantile(pixels, 1 - PIXEL_SHARE * rate)
+        self._set_normal("image", upper_quantile(scores, 1 - rate), scores.min(), scores.max())
+        self._set_normal("pixel", pixel, extremes.min(), extremes.max())
+        self._fitted_on = f"the {1 - rate:g} quantile of {len(scores)} normal images"
+        if len(scores) < 1 / rate - 1:
+            self._fitted_on += f" (so few support a rate of {1 / (len(scores) + 1):.2g} by themselves, not {rate:g})"
 
     def forget_validation(self) -> None:
         """Let the normal thresholds be in force again: those of a validation belong to the weights it has seen."""
@@ -172,11 +174,12 @@ def squashed(distance: Tensor) -> Tensor:
     return torch.where(distance > 0, 1 - tail, tail)
 
 
-def extremes(maps: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
-    """Find the lowest and the highest pixel of every image, each (n,)."""
-    extremes = [torch.stack(batch.flatten(1).aminmax(dim=1)) for batch in maps]
-    floors, peaks = torch.cat(extremes or [torch.empty(2, 0)], dim=1)
-    return floors, peaks
+def summary(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """Return lowest and highest pixel (n, 2) of maps (n, 1, H, W), and every fourth pixel both ways.
+
+    Maps are smoother than that, and thousands of them would fill the memory.
+    """
+    return torch.stack(maps.flatten(1).aminmax(dim=1), dim=1), maps[..., ::4, ::4].flatten()
 
 
 def _first_known(*values: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ def check_trained(module: Any) -> None:
     Weights that were loaded into the network alone have no thresholds.
     """
     score, post_processor = module.model.score, module.post_processor
-    missing = [f"scale for {term}" for term in score.weights if not score.scale(term).isfinite()]
+    missing = [f"scale for {term}" for term in score.weights if not score.scale(term).isfinite().all()]
     if isinstance(post_processor, NormalPostProcessor) and not post_processor.image_threshold.isfinite():
         missing.append("threshold")
     if missing:

@@ -21,9 +21,17 @@ COLOUR = 1.0  # weight of colours beside features of unit length; 4 drowned thes
 
 
 class TextureFeatures(nn.Module, ABC):
-    """Images (B, 3, H, W) in [0, 1] to features (B, channels, H/8, W/8)."""
+    """Images (B, 3, H, W) in [0, 1] to features (B, channels, H/8, W/8).
+
+    Attributes:
+        channels: Channels in all.
+        shallow: The first of them, of levels that are not coarser than the grid.
+        deep: The first of them that are features of texture.
+    """
 
     channels: int
+    shallow: int
+    deep: int
 
     def load(self) -> None:
         """Load pretrained weights, where there are any; called once, before training."""
@@ -55,7 +63,8 @@ class BackboneFeatures(TextureFeatures):
         self.architecture = architecture(name)  # the folder may be gone when it is asked for
         info: Any = self.network.feature_info
         config: Any = self.network.default_cfg
-        self.channels = sum(info.channels())
+        self.channels = self.deep = sum(info.channels())
+        self.shallow = self.channels - info.channels()[-1]
         self.mean: Tensor
         self.std: Tensor
         self.eval()  # Lightning keeps every module in the mode it finds it in
@@ -85,7 +94,7 @@ class BackboneFeatures(TextureFeatures):
 class PatchFeatures(TextureFeatures):
     """The pixels of every 8 x 8 cell: the texture itself, for a model from scratch."""
 
-    channels = 3 * GRID_STRIDE**2
+    channels = shallow = deep = 3 * GRID_STRIDE**2
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the pixels of every cell less mid-grey."""
@@ -109,6 +118,7 @@ class ColouredFeatures(TextureFeatures):
         self.texture = texture
         self.weight = weight
         self.channels = texture.channels + 3
+        self.shallow, self.deep = texture.shallow, texture.deep
 
     def load(self) -> None:
         """Load what the other features load."""

@@ -1,6 +1,6 @@
 """From residual maps to a calibrated anomaly map and an image score, inside the exported graph."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from math import inf
 from typing import Final, Literal, get_args
 
@@ -10,51 +10,63 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from anomalib_stc.parts.checks import check, check_known, check_weights
-from anomalib_stc.parts.rounding import EPSILON
-from anomalib_stc.parts.sizes import resize_maps
+from anomalib_stc.parts.sizes import CELL, resize_maps
+from anomalib_stc.parts.tail import KNOTS, fitted, rarity
 
-ImageScore = Literal["max", "top", "mean"]
-CELL = 4  # pixels of the side of the cells that the highest hundredth is taken of; the map is smoother than that
+ImageScore = Literal["top", "max", "mean"]
 SHARE = 0.01
 
 
 class AnomalyScore(nn.Module):
-    """Weighted sum of residual maps, each divided by its mean on held-out normal images.
+    """Weighted mean of residual maps, each as rare as it is among normal images; see `tail`.
 
-    Scales are buffers by name, ``scale_<term>``, not a number until they are calibrated, for terms of weight zero too:
+    Curves are buffers by name, ``scale_<term>``, not a number until they are calibrated, for terms of weight zero too:
     a checkpoint does not depend on the weights.
+
+    What finds a defect's place is not what tells images apart: the image score takes the terms of a memory bank alone,
+    where one of them has a weight. So it needs no hold-out: every image can be left out of a bank in its turn.
 
     Args:
         weights: Weight of every term that can be computed, none negative, one positive; those of weight zero are not
             computed for a map.
         sigma: Width of the Gaussian that smooths the map, in pixels; 0 for none.
-        reduction: Image score from the smoothed map: ``max``, ``top`` for the mean of the highest hundredth, which one
-            peak does not decide, or ``mean`` for diffuse anomalies.
+        reduction: Image score from the smoothed map: ``top`` for the mean of the highest hundredth above the image's
+            own median, ``max``, or ``mean`` for diffuse anomalies.
+        bank: Names of the terms that a bank gives.
 
     Raises:
         ValueError: If the reduction is unknown, or weights or width are out of range.
     """
 
-    def __init__(self, weights: Mapping[str, float], sigma: float, reduction: ImageScore = "max") -> None:
+    def __init__(
+        self, weights: Mapping[str, float], sigma: float, reduction: ImageScore = "top", bank: Collection[str] = ()
+    ) -> None:
         super().__init__()
         check_known("Image score", reduction, get_args(ImageScore))
         check_weights("Score weights", weights)
         check("Smoothing", sigma, 0 <= sigma < inf, "0 pixels or more, as 4")
         self.terms = tuple(weights)
+        self.own = tuple(name for name in weights if name not in bank)  # terms of what was trained
         self.weights = {name: weight for name, weight in weights.items() if weight != 0}
+        self.telling = {name: weight for name, weight in self.weights.items() if name in bank} or self.weights
         self.sigma = sigma
         self.reduction = reduction
         for name in self.terms:
-            self.register_buffer(f"scale_{name}", torch.tensor(torch.nan))
+            self.register_buffer(f"scale_{name}", torch.full((KNOTS + 1,), torch.nan))
 
     def scale(self, name: str) -> Tensor:
-        """Return the scale () of a term."""
+        """Return the curve of a term."""
         return getattr(self, f"scale_{name}")
 
     @property
     def calibrated(self) -> bool:
-        """Whether every term with a weight has a scale."""
-        return all(bool(self.scale(name).isfinite()) for name in self.weights)
+        """Whether every term with a weight has a curve."""
+        return all(bool(self.scale(name).isfinite().all()) for name in self.weights)
+
+    @property
+    def by_bank(self) -> bool:
+        """Whether the image score comes from a bank alone."""
+        return not any(name in self.own for name in self.telling)
 
     def forward(self, residuals: Mapping[str, Tensor], size: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         """Return the anomaly map (B, 1, *size) and the image score (B,).
@@ -63,15 +75,23 @@ class AnomalyScore(nn.Module):
             residuals: One map (B, 1, h, w) a term, any resolution; must hold every term with a weight.
             size: Height and width of the map.
         """
-        anomaly_map = self.smooth(self.combine(residuals, size))
-        return anomaly_map, REDUCTIONS[self.reduction](anomaly_map)
+        rare = {name: self.rarity(name, residuals[name]) for name in self.weights}
+        anomaly_map = self.smooth(mean(rare, self.weights, size))
+        telling = anomaly_map if self.telling == self.weights else self.smooth(mean(rare, self.telling, size))
+        return anomaly_map, REDUCTIONS[self.reduction](telling)
+
+    def image_score(self, residuals: Mapping[str, Tensor], size: tuple[int, ...]) -> Tensor:
+        """Return the image score (B,) alone; the terms that it is made of are enough."""
+        rare = {name: self.rarity(name, residuals[name]) for name in self.telling}
+        return REDUCTIONS[self.reduction](self.smooth(mean(rare, self.telling, size)))
+
+    def rarity(self, name: str, residual: Tensor) -> Tensor:
+        """Return how rare a term's residuals (B, 1, h, w) are."""
+        return rarity(residual, self.scale(name))
 
     def combine(self, residuals: Mapping[str, Tensor], size: tuple[int, ...]) -> Tensor:
-        """Return the weighted mean of the calibrated terms (B, 1, *size): about 1 on normal images."""
-        terms = [
-            resize_maps(residuals[name], size) * (weight / self.scale(name)) for name, weight in self.weights.items()
-        ]
-        return sum(terms[1:], terms[0]) / sum(self.weights.values())
+        """Return the weighted mean of the terms' rarity (B, 1, *size)."""
+        return mean({name: self.rarity(name, residuals[name]) for name in self.weights}, self.weights, size)
 
     def smooth(self, anomaly_map: Tensor) -> Tensor:
         """Blur a map (B, 1, H, W) with the Gaussian of this score."""
@@ -94,15 +114,21 @@ class AnomalyScore(nn.Module):
 
     @torch.no_grad()
     def forget(self) -> None:
-        """Be untrained again: the scales belong to other weights."""
-        for name in self.terms:
+        """Be untrained again: the curves of what was trained belong to other weights."""
+        for name in self.own:
             self.scale(name).fill_(torch.nan)
 
     @torch.no_grad()
-    def calibrate(self, means: Mapping[str, Tensor]) -> None:
-        """Set the scales of terms from their mean residuals on held-out normal images."""
-        for name, mean in means.items():
-            self.scale(name).copy_(mean.clamp(min=EPSILON))
+    def calibrate(self, normals: Mapping[str, Tensor]) -> None:
+        """Set the curves of terms from their residuals, of any shape, on normal images that were not learnt from."""
+        for name, residuals in normals.items():
+            self.scale(name).copy_(fitted(residuals))
+
+
+def mean(maps: Mapping[str, Tensor], weights: Mapping[str, float], size: tuple[int, ...]) -> Tensor:
+    """Return the weighted mean (B, 1, *size) of maps (B, 1, h, w)."""
+    terms = [resize_maps(maps[name], size) * weight for name, weight in weights.items()]
+    return sum(terms[1:], terms[0]) / sum(weights.values())
 
 
 def highest(anomaly_map: Tensor) -> Tensor:
@@ -111,9 +137,13 @@ def highest(anomaly_map: Tensor) -> Tensor:
 
 
 def top(anomaly_map: Tensor) -> Tensor:
-    """Return the mean (B,) of the highest hundredth of the cells of maps (B, 1, H, W), one cell at least."""
+    """Return how far the mean of the highest hundredth of cells is above their median (B,), of maps (B, 1, H, W).
+
+    What is strange everywhere, as another light, is so taken out of the score.
+    """
     cells = F.avg_pool2d(anomaly_map, CELL, ceil_mode=True).flatten(1)
-    return cells.topk(max(1, round(SHARE * cells.shape[1])), dim=1).values.mean(1)
+    upper = cells.topk(cells.shape[1] // 2 + 1, dim=1).values
+    return upper[:, : max(1, round(SHARE * cells.shape[1]))].mean(1) - upper[:, -1]
 
 
 def average(anomaly_map: Tensor) -> Tensor:
@@ -121,4 +151,4 @@ def average(anomaly_map: Tensor) -> Tensor:
     return anomaly_map.flatten(1).mean(1)
 
 
-REDUCTIONS: Final[dict[str, Callable[[Tensor], Tensor]]] = {"max": highest, "top": top, "mean": average}
+REDUCTIONS: Final[dict[str, Callable[[Tensor], Tensor]]] = {"top": top, "max": highest, "mean": average}

@@ -1,16 +1,19 @@
 """What the models' networks share: prepare, learn, infer, then score what does not fit."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
+from itertools import accumulate
 from typing import Any
 
 import torch
 from anomalib.data import InferenceBatch
 from torch import Tensor, nn
 
+from anomalib_stc.parts.bank import MemoryBank
 from anomalib_stc.parts.features import TextureFeatures
 from anomalib_stc.parts.memory import Memory
 from anomalib_stc.parts.score import AnomalyScore
+from anomalib_stc.parts.sizes import checked
 
 Normals = Callable[[], Iterator[Tensor]]  # batches (B, 3, H, W) in [0, 1], anew at every call
 
@@ -20,6 +23,11 @@ class ScoredModel(nn.Module, ABC):
 
     features: TextureFeatures
     score: AnomalyScore
+    bank: MemoryBank | None  # of normal features; its terms of the score need no training
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bank = None
 
     @property
     def dtype(self) -> torch.dtype:
@@ -35,13 +43,57 @@ class ScoredModel(nn.Module, ABC):
         """Raise a `ValueError` if a part cannot work at this height and width, before anything runs."""
         self.score.check_size(size)
 
-    @abstractmethod
-    def prepare(self, normals: list[Tensor], seed: int) -> None:
-        """Fill memories and the like from some normal images, once before training.
+    @property
+    def known_scores(self) -> Tensor | None:
+        """Scores (n,) of a bank's own images, each compared with the others; ``None`` if none tells images apart."""
+        return self.bank.known_scores if self.bank is not None and self.score.by_bank else None
+
+    @torch.no_grad()
+    def prepare(self, normals: list[Tensor], seed: int, held_out: Sequence[Tensor] = ()) -> None:
+        """Fill bank, memories and the like from some normal images, once before training.
 
         Args:
-            normals: Batches (B, 3, H, W) in [0, 1], one image in all at least.
+            normals: Batches (B, 3, H, W) in [0, 1], one image in all at least, all of one size.
             seed: Seed of what is drawn and clustered; the global random state is left as it was.
+            held_out: Batches of images that nothing is trained on. A bank knows them too: it leaves an image out when
+                it looks at it.
+
+        Raises:
+            ValueError: See `check_size`.
+        """
+        self.check_size(normals[0].shape[-2:])
+        images = [checked(batch, self.dtype) for batch in [*held_out, *normals]]
+        features = [self.features(batch) for batch in images]
+        if self.bank is not None:
+            self.bank.fit(images, features, seed)
+            self._remember(self.bank, images, features)
+        self.start(images[len(held_out) :], features[len(held_out) :], seed)
+
+    @torch.no_grad()
+    def remember(self, normals: list[Tensor]) -> None:
+        """Score a bank's own images anew, by the weights of the score of today; the images as they came to it."""
+        if self.bank is not None:
+            images = [checked(batch, self.dtype) for batch in normals]
+            self._remember(self.bank, images, [self.features(batch) for batch in images])
+
+    def _remember(self, bank: MemoryBank, images: list[Tensor], features: list[Tensor]) -> None:
+        """Set the curves of a bank's terms, and the scores of its images, each compared with the others."""
+        names = [name for name in self.score.terms if name not in self.score.own]
+        starts = accumulate((len(batch) for batch in images), initial=0)
+        batches = zip(images, features, starts, strict=False)
+        found = [bank.without(batch, known, start, names) for batch, known, start in batches]
+        self.score.calibrate({name: torch.cat([batch[name] for batch in found]) for name in names})
+        if self.score.by_bank:
+            bank.keep(torch.cat([self.score.image_score(batch, images[0].shape[-2:]) for batch in found]))
+
+    @abstractmethod
+    def start(self, images: list[Tensor], features: list[Tensor], seed: int) -> None:
+        """Fill what a model has of its own from normal images.
+
+        Args:
+            images: Batches (B, 3, H, W), see `checked`.
+            features: Their texture features (B, C, H/8, W/8).
+            seed: See `prepare`.
         """
 
     @abstractmethod
@@ -53,16 +105,30 @@ class ScoredModel(nn.Module, ABC):
 
     @abstractmethod
     def infer(self, image: Tensor) -> Any:
-        """Infer what is normal of images, see `checked`; it has a ``reconstruction``. No random number is in it."""
+        """Infer what is normal of images, see `checked`. No random number is in it.
 
-    @abstractmethod
-    def residuals(self, inferred: Any, names: Collection[str]) -> dict[str, Tensor]:
+        It has a ``reconstruction`` (B, 3, H, W), and the ``image`` and its ``features`` where the model has a bank.
+        """
+
+    def residuals(self, inferred: Any, names: Collection[str], known: int | None = None) -> dict[str, Tensor]:
         """Return the named terms of the score as maps (B, 1, h, w), not calibrated.
 
         Args:
             inferred: What `infer` said of images; it holds what they are compared with.
             names: Terms to compute.
+            known: Number of the first of these images, where a bank was made of them: each is compared with the others.
         """
+        own = self.own_residuals(inferred, [name for name in names if name in self.score.own])
+        if self.bank is None:
+            return own
+        depths = [name for name in names if name not in self.score.own]
+        if known is None:
+            return {**own, **self.bank(inferred.image, inferred.features, depths)}
+        return {**own, **self.bank.without(inferred.image, inferred.features, known, depths)}
+
+    @abstractmethod
+    def own_residuals(self, inferred: Any, names: Collection[str]) -> dict[str, Tensor]:
+        """Return the named terms of what was trained, see `residuals`; none is finer than cells of 4 pixels."""
 
     def forward(self, image: Tensor) -> Any:
         """Return what was learnt in training, map and score in evaluation.
@@ -75,24 +141,23 @@ class ScoredModel(nn.Module, ABC):
         """
         return self.learn(image) if self.training else self.predict(image, self.infer(image))
 
-    def predict(self, image: Tensor, inferred: Any) -> InferenceBatch:
-        """Score images from what was inferred of them: here the exported graph's outputs get their names."""
-        residuals = self.residuals(inferred, self.score.weights)
+    def predict(self, image: Tensor, inferred: Any, known: int | None = None) -> InferenceBatch:
+        """Score images from what was inferred of them: here the exported graph's outputs get their names.
+
+        Args:
+            image: Images (B, 3, H, W).
+            inferred: What `infer` said of them.
+            known: See `residuals`.
+        """
+        residuals = self.residuals(inferred, self.score.weights, known)
         anomaly_map, score = self.score(residuals, image.shape[-2:])
         return InferenceBatch(pred_score=score, anomaly_map=anomaly_map)
 
     @torch.no_grad()
     def calibrate(self, normals: Normals) -> None:
-        """Set the scale of every term of the score from held-out normal images."""
-        self.score.calibrate(mean_residuals(self, normals()))
-
-
-def mean_residuals(model: ScoredModel, normals: Iterator[Tensor]) -> dict[str, Tensor]:
-    """Return the mean of every term of the score over images, batches (B, 3, H, W)."""
-    total: dict[str, Tensor] = {}
-    count = 0
-    for image in normals:
-        for name, term in model.residuals(model.infer(image), model.score.terms).items():
-            total[name] = total.get(name, torch.zeros((), device=image.device)) + term.mean() * len(image)
-        count += len(image)
-    return {name: value / count for name, value in total.items()}
+        """Set the curve of every term of what was trained from held-out normal images."""
+        found: dict[str, list[Tensor]] = {name: [] for name in self.score.own}
+        for image in normals():
+            for name, residual in self.own_residuals(self.infer(image), self.score.own).items():
+                found[name].append(residual.flatten())
+        self.score.calibrate({name: torch.cat(values) for name, values in found.items()})

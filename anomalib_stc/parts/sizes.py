@@ -10,6 +10,7 @@ from torch.nn import functional as F
 IMAGE_SIZE = 256  # pixels of a side that the models work at unless told otherwise
 STRIDE = 16  # pixels of the side of the coarsest cell of every model
 LEAST = 64
+CELL = 4  # pixels of the side of the finest cell that a score looks at; its map is smoother than that
 SLACK = 1e-3  # of values outside of 0..1: rounding, and the overshoot of a filter
 
 
@@ -94,3 +95,14 @@ def resize_maps(maps: Tensor, size: tuple[int, ...]) -> Tensor:
     if maps.shape[-2:] == size:
         return maps
     return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
+
+
+def in_cells(maps: Tensor, image: tuple[int, ...]) -> Tensor:
+    """Return maps (B, C, h, w) as means of cells of 4 pixels of the image, if they are finer.
+
+    Args:
+        maps: Maps of an image.
+        image: Height and width of the image.
+    """
+    step = maps.shape[-1] * CELL // image[-1]
+    return F.avg_pool2d(maps, step) if step > 1 else maps

@@ -2,15 +2,17 @@
 
 import re
 
+from benchmarks.report.advice import advice
+from benchmarks.report.cells import Cell, Table
 from benchmarks.report.facts import facts
 from benchmarks.report.results import Results
-from benchmarks.report.tables import SETS_NOTE, Cell, Table, Tables
+from benchmarks.report.tables import SETS_NOTE, Tables
 
 
 def markdown(results: Results, tables: Tables) -> str:
     """Return the whole report."""
-    parts = [f"# Benchmark: {escape(results.folder.resolve().name)}"]
-    parts += [section(table) for table in (tables.claims, tables.means, tables.costs) if table]
+    parts = [f"# Benchmark: {escape(results.folder.resolve().name)}", escape(advice(results))]
+    parts += [section(table) for table in (tables.claims, tables.means, *tables.decisions, tables.costs) if table]
     parts += ["## Sets", escape(SETS_NOTE), *(section(table, "###") for table in tables.sets)]
     parts += [section(table) for table in (tables.differences,) if table]
     parts += ["## How it was made", "\n".join(f"- {escape(name)}: {escape(text)}" for name, text in facts(results))]

@@ -6,12 +6,14 @@ from xml.etree.ElementTree import Element
 import pandas as pd
 
 from benchmarks.columns import LABELS
+from benchmarks.report.advice import advice
+from benchmarks.report.cells import Cell, Table
 from benchmarks.report.elements import element, render
 from benchmarks.report.facts import facts
 from benchmarks.report.gallery import gallery
 from benchmarks.report.plots import Bar, Point, bars, colours, scatter
 from benchmarks.report.results import Results
-from benchmarks.report.tables import SETS_NOTE, Cell, Table, Tables, set_means
+from benchmarks.report.tables import SETS_NOTE, Tables, set_means
 
 PLOTTED = ("image_auroc", "aupro")
 NO_LATENCY = "No plot of accuracy against latency: no run measured both."
@@ -30,7 +32,8 @@ def page(results: Results, tables: Tables) -> str:
     parts = sections(results, tables)
     links = [element("a", title, href=f"#{_id(title)}") for title in parts]
     shown = [element("section", element("h2", title), *parts[title], id=_id(title)) for title in parts]
-    body = element("body", element("header", element("h1", name), element("nav", *links)), element("main", *shown))
+    header = element("header", element("h1", name), element("p", advice(results)), element("nav", *links))
+    body = element("body", header, element("main", *shown))
     body.append(element("script", _asset("page.js")))
     return render(element("html", head, body, lang="en"))
 
@@ -38,7 +41,7 @@ def page(results: Results, tables: Tables) -> str:
 def sections(results: Results, tables: Tables) -> dict[str, list[Element]]:
     """Return the parts of the page by title."""
     by_set = [element("div", element("h3", table.title), *_table(table)) for table in tables.sets]
-    titled = {table.title: _table(table) for table in (tables.claims, tables.means) if table}
+    titled = {table.title: _table(table) for table in (tables.claims, tables.means, *tables.decisions) if table}
     titled["Accuracy against latency"] = latency_plots(results)
     titled["Accuracy by set"] = [*set_plots(results), element("p", SETS_NOTE, class_="note"), *by_set]
     titled |= {table.title: _table(table) for table in (tables.differences, tables.costs) if table}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks.columns import COLUMNS, KEYS, LABELS
+from benchmarks.columns import COLUMNS, KEYS, LABELS, REQUIRED
 from benchmarks.results import run_folder
 
 
@@ -62,7 +62,8 @@ def read_results(folder: Path) -> Results:
 
 
 def _rows(path: Path) -> pd.DataFrame:
-    rows = read_csv(path, COLUMNS)
+    rows = read_csv(path, REQUIRED)
+    rows = rows.reindex(columns=rows.columns.union(COLUMNS, sort=False), fill_value="")
     if rows.empty:
         msg = f"{path} holds no run: wait until one is finished, or run `python -m benchmarks run` again."
         raise ValueError(msg)

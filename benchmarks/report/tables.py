@@ -7,11 +7,12 @@ from typing import NamedTuple
 import pandas as pd
 
 from benchmarks.columns import ACCURACY, COSTS, LABELS
+from benchmarks.report.cells import DASH, Cell, Table, leads, number
+from benchmarks.report.decisions import decision_tables
 from benchmarks.report.differences import SHOWN, Claim, Difference, Pair, claims, pairs
 from benchmarks.report.results import Results
 from benchmarks.settings import STATISTIC
 
-DASH = "-"
 NO_INTERVAL = (
     "A dash in place of an interval: resampling needs images.csv and regions.npz of both models' runs, and one of six "
     "accuracy measures (all but F1)."
@@ -24,28 +25,12 @@ HINDSIGHT = (
 RESAMPLING = "Over the seeds that both models have; in brackets the 95 % bootstrap interval over images"
 
 
-class Cell(NamedTuple):
-    """What a cell shows, what it is sorted by (None: its text), and whether it stands out."""
-
-    text: str
-    value: float | None = None
-    strong: bool = False
-
-
-class Table(NamedTuple):
-    """A table with a title and a sentence on how it is read."""
-
-    title: str
-    columns: list[str]
-    rows: list[list[Cell]]
-    note: str = ""
-
-
 class Tables(NamedTuple):
     """All tables of a report."""
 
     claims: Table | None
     means: Table
+    decisions: list[Table]
     costs: Table
     sets: list[Table]
     differences: Table | None
@@ -57,6 +42,7 @@ def make_tables(results: Results) -> Tables:
     return Tables(
         claim_table(claimed) if claimed else None,
         mean_table(results),
+        decision_tables(results),
         cost_table(results),
         [set_table(results, name) for name in results.sets],
         difference_table(compared) if compared else None,
@@ -70,7 +56,7 @@ def set_table(results: Results, set_name: str) -> Table:
     means = pd.DataFrame({model: rows.mean() for model, rows in runs.items()})
     rows = [
         [Cell(model), Cell(str(len(found)), len(found))]
-        + [_spread(found[column], _leads(means.loc[column], model)) for column in ACCURACY]
+        + [_spread(found[column], leads(means.loc[column], model)) for column in ACCURACY]
         for model, found in runs.items()
     ]
     return Table(set_name, ["model", "seeds", *ACCURACY.values()], rows)
@@ -88,7 +74,7 @@ def mean_table(results: Results) -> Table:
     full = means[counts == len(results.sets)]
     rows = [
         [Cell(model), Cell(f"{counts[model]} of {len(results.sets)}", counts[model])]
-        + [_number(means.loc[model, column], 3, _leads(full[column], model)) for column in ACCURACY]
+        + [number(means.loc[model, column], 3, leads(full[column], model)) for column in ACCURACY]
         for model in results.models
     ]
     note = "Mean over sets of the mean over seeds. The best of the models that ran on every set is bold."
@@ -100,7 +86,7 @@ def cost_table(results: Results) -> Table:
     """Return the medians over all runs of what a model costs; a model without any cost has no row."""
     medians = results.rows.groupby("model")[list(COSTS)].median()
     rows = [
-        [Cell(model), *(_number(medians.loc[model, column], 1) for column in COSTS)]
+        [Cell(model), *(number(medians.loc[model, column], 1) for column in COSTS)]
         for model in results.models
         if medians.loc[model].notna().any()
     ]
@@ -144,18 +130,9 @@ def _note(found: Iterable[Difference | None], reading: str) -> str:
     return f"{note} {NO_INTERVAL}" if any(one and one.low is None for one in found) else note
 
 
-def _leads(means: pd.Series, model: str) -> bool:
-    """Tell whether a model has the highest mean, as far as three digits show it; alone, it leads nobody."""
-    return len(means) > 1 and model in means and round(means[model], 3) == round(means.max(), 3)
-
-
-def _number(value: float, digits: int, strong: bool = False) -> Cell:
-    return Cell(DASH) if math.isnan(value) else Cell(f"{value:.{digits}f}", value, strong)
-
-
 def _spread(seeds: pd.Series, strong: bool) -> Cell:
     mean, deviation = seeds.mean(), seeds.std()
-    cell = _number(mean, 3, strong)
+    cell = number(mean, 3, strong)
     return cell if math.isnan(deviation) else cell._replace(text=f"{mean:.3f} ± {deviation:.3f}")
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from benchmarks.columns import ACCURACY, COSTS, KEYS
+from benchmarks.columns import ACCURACY, COSTS, DECISIONS, KEYS
 from benchmarks.regions import Regions
 
 HOSTILE = "<img src=x onerror=alert(1)>.png"
@@ -53,6 +53,7 @@ def _manifest(sets: tuple[str, ...], seeds: tuple[int, ...], side: int, claims: 
 
 def _row(rng: np.random.Generator, set_name: str, model: str, seed: int) -> dict[str, Any]:
     figures = {name: np.clip(QUALITY[model] + rng.normal(0, 0.03), 0, 1) for name in ACCURACY}
+    figures |= dict.fromkeys(DECISIONS, QUALITY[model]) | {"image_f1_best": 1.0, "false_alarms": 0.2, "good_images": 5}
     costs = dict.fromkeys(COSTS, "")
     if model in LATENCY:
         latency = LATENCY[model] + rng.normal(0, 0.5)

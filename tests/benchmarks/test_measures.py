@@ -34,8 +34,8 @@ def test_image_measures_of_four_images_by_hand() -> None:
     assert row["image_f1"] == pytest.approx(1 / 2)  # one hit, one false alarm, one miss
 
 
-def test_the_threshold_itself_is_anomalous() -> None:
-    assert measured(threshold=2.0)["image_f1"] == pytest.approx(2 * 2 / (2 * 2 + 1))
+def test_the_threshold_itself_is_normal() -> None:
+    assert measured(threshold=2.0)["image_f1"] == pytest.approx(2 * 1 / (2 * 1 + 1 + 1))
 
 
 @pytest.mark.parametrize(("factor", "shift"), [(1e-6, 0.0), (1.0, 1000.0), (500.0, -3000.0)])

@@ -30,6 +30,12 @@ def test_markdown_holds_every_mean(folder: Path) -> None:
         assert f"{found['aupro'].mean():.3f} ± {found['aupro'].std():.3f}" in text
 
 
+def test_advice_comes_first(folder: Path) -> None:
+    first = (folder / "report.md").read_text().split("\n\n")[1]
+    assert first.startswith("To tell good images from bad ones, take ")
+    assert f"</h1><p>{first}</p>" in (folder / "report.html").read_text()
+
+
 def test_claims_get_their_verdicts(folder: Path) -> None:
     rows = [line for line in (folder / "report.md").read_text().splitlines() if line.startswith("| a ")]
     verdicts = {row.split("|")[1].strip(): row.split("|")[-2].strip() for row in rows}

@@ -84,7 +84,7 @@ def probe(page: Path, profile: Path) -> dict[str, Any]:
 
 
 def test_every_column_of_every_table_sorts_both_ways(found: dict[str, Any]) -> None:
-    assert found["tables"] == 6  # claims, means, two sets, differences, costs
+    assert found["tables"] == 8  # claims, means, decisions and those by set, two sets, differences, costs
     assert all(column["marked"] == 1 for column in found["columns"])
     for first, second in zip(found["columns"][::2], found["columns"][1::2], strict=True):
         assert {first["sort"], second["sort"]} == {"ascending", "descending"}

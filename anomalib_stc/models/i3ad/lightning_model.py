@@ -17,6 +17,7 @@ from anomalib_stc.models.i3ad.torch_model import I3adModel, Turns
 from anomalib_stc.models.i3ad.training_masks import TrainingMasks
 from anomalib_stc.models.i3ad.turns import turn_pictures
 from anomalib_stc.parts.backbone import OFFLINE_BACKBONE
+from anomalib_stc.parts.bank import BANK_WEIGHTS, DEPTHS
 from anomalib_stc.parts.checks import check, merged
 from anomalib_stc.parts.features import COLOUR, texture_features
 from anomalib_stc.parts.score import AnomalyScore, ImageScore
@@ -30,7 +31,7 @@ LOSS_WEIGHTS: Final = {
     "doubt": 0.1,
     "adversarial": 0.05,
 }
-SCORE_WEIGHTS: Final = {"similarity": 0.0, "feature": 4.0, "colour": 1.0}
+SCORE_WEIGHTS: Final = {**BANK_WEIGHTS, "feature": 1.0, "colour": 1.0, "similarity": 0.0}
 NEEDS: Final = {"feature": "feature", "colour": "doubt"}  # terms of the score, and the loss that teaches what they need
 
 
@@ -49,10 +50,11 @@ class I3ad(ReconstructionModule, AnomalibModule):
         loss_weights: Weights of the losses: L1 of hidden (``masked``) and of visible pixels (``unmasked``), structural
             ``similarity``, guess of the cluster (``feature``), expected error of the colours (``doubt``),
             ``adversarial``. What is not named keeps its default; 0 for none.
-        score_weights: Weights of the map's terms: structural ``similarity``, how unlikely the image's features are
-            under the guess (``feature``), ``colour`` error over the expected one.
-        image_score: Image score from the map: ``max``, ``top`` (mean of the highest hundredth), or ``mean`` for diffuse
-            anomalies.
+        score_weights: Weights of the map's terms: distances to a bank of normal pixels (``bank_pixel``), of shallow
+            (``bank_fine``) and of all features (``bank_deep``), how unlikely the image's features are under the guess
+            (``feature``), ``colour`` error over the expected one, structural ``similarity``.
+        image_score: Image score from the map of the bank's terms: ``top`` (mean of the highest hundredth, above the
+            image's median), ``max``, or ``mean`` for diffuse anomalies.
         smoothing: Width of the Gaussian on the map, in pixels.
         learning_rate: Largest learning rate of Adam.
         train_images: Images to show in all where the trainer was told no length.
@@ -76,7 +78,7 @@ class I3ad(ReconstructionModule, AnomalibModule):
         backbone: str = OFFLINE_BACKBONE,
         codebook_items: int = 200,
         cell: int = 32,
-        iterations: int = 1,
+        iterations: int = 0,
         loss_weights: dict[str, float] = LOSS_WEIGHTS,
         score_weights: dict[str, float] = SCORE_WEIGHTS,
         image_score: ImageScore = "top",
@@ -84,7 +86,7 @@ class I3ad(ReconstructionModule, AnomalibModule):
         learning_rate: float = 2e-3,
         train_images: int = 600,
         holdout: float = 0.1,
-        false_alarm_rate: float = 0.01,
+        false_alarm_rate: float = 0.05,
         pre_processor: nn.Module | bool = True,
         post_processor: nn.Module | bool = True,
         evaluator: Evaluator | bool = True,
@@ -105,7 +107,7 @@ class I3ad(ReconstructionModule, AnomalibModule):
             Codebook(codebook_items, features.channels),
             Inpainting(codebook_items),
             AdaptiveMask(),
-            AnomalyScore(score, smoothing, image_score),
+            AnomalyScore(score, smoothing, image_score, DEPTHS),
             TrainingMasks(),
             iterations,
             cell,

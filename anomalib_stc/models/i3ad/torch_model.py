@@ -11,11 +11,12 @@ from anomalib_stc.models.i3ad.codebook import Codebook
 from anomalib_stc.models.i3ad.inpainting import Filled, Inpainting, colour_error, composite
 from anomalib_stc.models.i3ad.similarity import dissimilarity
 from anomalib_stc.models.i3ad.training_masks import TrainingMasks, complementary
+from anomalib_stc.parts.bank import MemoryBank
 from anomalib_stc.parts.checks import check, check_whole
 from anomalib_stc.parts.features import GRID_STRIDE, TextureFeatures
 from anomalib_stc.parts.score import AnomalyScore
 from anomalib_stc.parts.scored_model import Normals, ScoredModel
-from anomalib_stc.parts.sizes import checked, resize_maps
+from anomalib_stc.parts.sizes import checked, in_cells, resize_maps
 from anomalib_stc.parts.window import Window, random_window
 
 FLOOR: Final = 0.02  # added to expected errors of colours in [0, 1]: what is black has none
@@ -34,6 +35,8 @@ class Turn(NamedTuple):
 class Turns(NamedTuple):
     """What the model infers of an image: all turns, the first one first."""
 
+    image: Tensor  # (B, 3, H, W), as it was looked at
+    features: Tensor  # (B, D, H/8, W/8)
     turns: list[Turn]
 
     @property
@@ -60,7 +63,8 @@ class I3adModel(ScoredModel):
         codebook: Clusters of these, of which the network guesses one for every cell.
         inpaint: The network.
         mask: From the residual that makes masks to the mask of the next turn.
-        score: From residuals to map and score. Its terms are ``similarity``, ``feature`` and ``colour``.
+        score: From residuals to map and score. Its terms are the bank's, ``similarity``, ``feature`` and
+            ``colour``.
         training_masks: Random masks for training.
         iterations: Turns after the first.
         cell: Side in pixels of what the first turn hides at a time, a multiple of 8.
@@ -90,6 +94,7 @@ class I3adModel(ScoredModel):
         self.codebook = codebook
         self.inpaint = inpaint
         self.mask = mask
+        self.bank = MemoryBank(features)
         self.score = score
         self.training_masks = training_masks
         self.suspicion = AnomalyScore(suspicion, sigma=0)
@@ -103,10 +108,10 @@ class I3adModel(ScoredModel):
         check("Cell", self.cell, self.cell < max(size), f"less than the image's {max(size)} pixels")
 
     @torch.no_grad()
-    def prepare(self, normals: list[Tensor], seed: int) -> None:
-        """Find the clusters of normal images, batches (B, 3, H, W), and how often each occurs."""
-        self.check_size(normals[0].shape[-2:])
-        self.codebook.fit([self.features(checked(batch, self.dtype)) for batch in normals], seed)
+    def start(self, images: list[Tensor], features: list[Tensor], seed: int) -> None:
+        """Find the clusters of normal images, and how often each occurs."""
+        del images
+        self.codebook.fit(features, seed)
         self.inpaint.expect(self.codebook.frequency)
 
     def learn(self, image: Tensor) -> Learnt:
@@ -131,7 +136,7 @@ class I3adModel(ScoredModel):
         for _ in range(self.iterations):
             mask = self.mask(self.suspicion.combine(turns[-1].residuals, image.shape[-2:]))
             turns.append(self.turn(image, features, mask, self.inpaint.fill(image, mask)))
-        return Turns(turns)
+        return Turns(image, features, turns)
 
     def first(self, image: Tensor, features: Tensor) -> Turn:
         """Inpaint every pixel exactly once; all complementary masks go through the network as one batch."""
@@ -158,9 +163,10 @@ class I3adModel(ScoredModel):
             "colour": colour_error(image, seen) / (filled.doubt.exp() + FLOOR),
         }
 
-    def residuals(self, inferred: Turns, names: Collection[str]) -> dict[str, Tensor]:
-        """Return the named terms of the score as maps (B, 1, h, w), aggregated over the turns, not calibrated."""
-        return {name: self.aggregate(inferred.turns, name) for name in names}
+    def own_residuals(self, inferred: Turns, names: Collection[str]) -> dict[str, Tensor]:
+        """Return the named terms of what was trained as maps (B, 1, h, w), aggregated over the turns."""
+        size = inferred.image.shape[-2:]
+        return {name: in_cells(self.aggregate(inferred.turns, name), size) for name in names}
 
     def aggregate(self, turns: Sequence[Turn], name: str) -> Tensor:
         """Return the mean of a term (B, 1, h, w) over the turns; a place that one did not hide keeps its residual."""
@@ -174,7 +180,7 @@ class I3adModel(ScoredModel):
         """
         first = [self.suspicious_cells(image) for image in normals()]
         cells = {name: torch.cat([turn[name] for turn in first]) for name in self.suspicion.terms}
-        self.suspicion.calibrate({name: means.mean() for name, means in cells.items()})
+        self.suspicion.calibrate(cells)
         self.mask.calibrate(self.suspicion.combine(cells, next(iter(cells.values())).shape[-2:]))
         super().calibrate(normals)
 

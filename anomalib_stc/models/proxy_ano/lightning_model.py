@@ -15,6 +15,7 @@ from anomalib_stc.models.proxy_ano.pseudo_anomaly import PatchPaste
 from anomalib_stc.models.proxy_ano.reconstruction import ImageReconstruction
 from anomalib_stc.models.proxy_ano.torch_model import Bridge, ProxyAnoModel
 from anomalib_stc.parts.backbone import OFFLINE_BACKBONE
+from anomalib_stc.parts.bank import BANK_WEIGHTS, DEPTHS
 from anomalib_stc.parts.blocks import quiet
 from anomalib_stc.parts.branch import Branch, texture_decoder
 from anomalib_stc.parts.checks import merged
@@ -24,7 +25,7 @@ from anomalib_stc.parts.score import AnomalyScore, ImageScore
 from anomalib_stc.parts.sizes import IMAGE_SIZE, LEAST, STRIDE, height_and_width
 
 LOSS_WEIGHTS: Final = {"proxy": 1.0, "value": 1.0, "pixel": 1.0, "adversarial": 0.1}
-SCORE_WEIGHTS: Final = {"pixel": 0.5, "correspondence": 4.0, "proxy": 0.0}
+SCORE_WEIGHTS: Final = {**BANK_WEIGHTS, "correspondence": 1.0, "pixel": 0.0, "proxy": 0.0}
 TEMPERATURE: Final = 30.0  # start; learned: 10 mixes more items and dims what is bright
 WIDTHS: Final = (32, 16)  # of the proxy's decoder at strides 8 and 4: as STCM's
 
@@ -46,10 +47,12 @@ class ProxyAno(ReconstructionModule, AnomalibModule):
         loss_weights: Weights of the losses: L1 of the predicted ``proxy``, distance of the memory's read-out to the
             texture features (``value``), L1 of the reconstruction (``pixel``), ``adversarial``. What is not named keeps
             its default; 0 for none.
-        score_weights: Weights of the map's terms: ``pixel`` residual, distance of the read-out to the image's features
-            (``correspondence``), difference of the predicted ``proxy`` and the image, blurred at that scale.
-        image_score: Image score from the map: ``max``, ``top`` (mean of the highest hundredth), or ``mean`` for diffuse
-            anomalies.
+        score_weights: Weights of the map's terms: distances to a bank of normal pixels (``bank_pixel``), of shallow
+            (``bank_fine``) and of all features (``bank_deep``), distance of the read-out to the image's features
+            (``correspondence``), ``pixel`` residual, difference of the predicted ``proxy`` and the image, blurred at
+            that scale.
+        image_score: Image score from the map of the bank's terms: ``top`` (mean of the highest hundredth, above the
+            image's median), ``max``, or ``mean`` for diffuse anomalies.
         smoothing: Width of the Gaussian on the map, in pixels.
         learning_rate: Largest learning rate of Adam.
         train_images: Images to show in all where the trainer was told no length.
@@ -82,7 +85,7 @@ class ProxyAno(ReconstructionModule, AnomalibModule):
         learning_rate: float = 2e-3,
         train_images: int = 600,
         holdout: float = 0.1,
-        false_alarm_rate: float = 0.01,
+        false_alarm_rate: float = 0.05,
         pre_processor: nn.Module | bool = True,
         post_processor: nn.Module | bool = True,
         evaluator: Evaluator | bool = True,
@@ -93,13 +96,14 @@ class ProxyAno(ReconstructionModule, AnomalibModule):
         features = texture_features(backbone, COLOUR)
         channels = features.channels
         memory = Memory(memory_items, channels, channels, TEMPERATURE)
+        score = merged("Score weights", score_weights, SCORE_WEIGHTS)
         decoder = texture_decoder(channels, WIDTHS)
         quiet(decoder[-1])
         self.model = ProxyAnoModel(
             features,
             Branch(nn.Identity(), memory, decoder),
             ImageReconstruction(),
-            AnomalyScore(merged("Score weights", score_weights, SCORE_WEIGHTS), smoothing, image_score),
+            AnomalyScore(score, smoothing, image_score, DEPTHS),
             SuperpixelImage(superpixels, folder=superpixel_folder),
             PatchPaste(pseudo_anomalies),
         )

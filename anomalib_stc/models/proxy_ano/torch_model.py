@@ -9,13 +9,14 @@ from torch import Tensor
 from anomalib_stc.models.proxy_ano.proxy import Proxy, blurred
 from anomalib_stc.models.proxy_ano.pseudo_anomaly import PatchPaste
 from anomalib_stc.models.proxy_ano.reconstruction import ImageReconstruction
+from anomalib_stc.parts.bank import MemoryBank
 from anomalib_stc.parts.branch import Branch, initialise_memories, memories_of
 from anomalib_stc.parts.correspondence import angle
 from anomalib_stc.parts.features import TextureFeatures
 from anomalib_stc.parts.memory import Memory
 from anomalib_stc.parts.score import AnomalyScore
 from anomalib_stc.parts.scored_model import ScoredModel
-from anomalib_stc.parts.sizes import checked, resize_maps
+from anomalib_stc.parts.sizes import checked, in_cells, resize_maps
 from anomalib_stc.parts.window import Window, random_window
 
 
@@ -49,7 +50,8 @@ class ProxyAnoModel(ScoredModel):
         features: Texture features: what the memory is asked with, and its values.
         extraction: From the features through the memory to what the decoder adds to the read-out's colours.
         reconstruct: From the proxy to the image.
-        score: From residuals to map and score. Its terms are ``pixel``, ``correspondence`` and ``proxy``.
+        score: From residuals to map and score. Its terms are the bank's, ``pixel``,
+            ``correspondence`` and ``proxy``.
         proxy: Gives the true proxies of training images; its cells set the scale of the ``proxy`` term.
         paste: Pastes pseudo anomalies on proxies.
     """
@@ -65,6 +67,7 @@ class ProxyAnoModel(ScoredModel):
     ) -> None:
         super().__init__()
         self.features = features
+        self.bank = MemoryBank(features)
         self.score = score
         self.extraction = extraction
         self.reconstruct = reconstruct
@@ -81,11 +84,9 @@ class ProxyAnoModel(ScoredModel):
         super().check_size(size)
         self.proxy.check_size(size)
 
-    @torch.no_grad()
-    def prepare(self, normals: list[Tensor], seed: int) -> None:
-        """Fill the memory from normal images, batches (B, 3, H, W)."""
-        self.check_size(normals[0].shape[-2:])
-        features = [self.features(checked(batch, self.dtype)) for batch in normals]
+    def start(self, images: list[Tensor], features: list[Tensor], seed: int) -> None:
+        """Fill the memory from normal images."""
+        del images
         initialise_memories({"proxy": self.extraction}, [{"proxy": known} for known in features], features, seed)
 
     def learn(self, image: Tensor) -> Learnt:
@@ -113,14 +114,14 @@ class ProxyAnoModel(ScoredModel):
         """Return the colours of a read-out at the image's size, to which the decoder adds the rest of the proxy."""
         return resize_maps(self.features.colour(texture), image.shape[-2:])
 
-    def residuals(self, inferred: Bridge, names: Collection[str]) -> dict[str, Tensor]:
-        """Return the named terms of the score as maps (B, 1, h, w), not calibrated."""
+    def own_residuals(self, inferred: Bridge, names: Collection[str]) -> dict[str, Tensor]:
+        """Return the named terms of what was trained as maps (B, 1, h, w), not calibrated."""
         terms = {
             "pixel": lambda: (inferred.image - inferred.reconstruction.clamp(0, 1)).abs().mean(1, keepdim=True),
             "correspondence": lambda: angle(inferred.texture, inferred.features),
             "proxy": lambda: self.proxy_residual(inferred.image, inferred.proxy),
         }
-        return {name: terms[name]() for name in names}
+        return {name: in_cells(terms[name](), inferred.image.shape[-2:]) for name in names}
 
     def proxy_residual(self, image: Tensor, proxy: Tensor) -> Tensor:
         """Return the difference (B, 1, H, W) of a predicted proxy and the image blurred at its scale."""

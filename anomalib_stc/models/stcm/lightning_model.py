@@ -14,6 +14,7 @@ from anomalib_stc.models.stcm.semantic import PartSegmentation, UserSegmentation
 from anomalib_stc.models.stcm.structure import SoftCanny, StructureExtractor
 from anomalib_stc.models.stcm.torch_model import Attention, StcmModel
 from anomalib_stc.parts.backbone import OFFLINE_BACKBONE
+from anomalib_stc.parts.bank import BANK_WEIGHTS, DEPTHS
 from anomalib_stc.parts.branch import Branch, structure_encoder, texture_decoder
 from anomalib_stc.parts.checks import check, merged
 from anomalib_stc.parts.features import TextureFeatures, texture_features
@@ -22,7 +23,7 @@ from anomalib_stc.parts.score import AnomalyScore, ImageScore
 from anomalib_stc.parts.sizes import IMAGE_SIZE, LEAST, STRIDE, height_and_width
 
 LOSS_WEIGHTS: Final = {"pixel": 1.0, "branch": 1.0, "value": 1.0, "structure": 0.5, "adversarial": 0.1}
-SCORE_WEIGHTS: Final = {"pixel": 0.5, "correspondence": 4.0, "low_level": 0.25, "semantic": 0.0}
+SCORE_WEIGHTS: Final = {**BANK_WEIGHTS, "correspondence": 1.0, "pixel": 0.0, "low_level": 0.0, "semantic": 0.0}
 PARTS: Final = 256  # visual words rather than objects: fine enough that a part tells which texture belongs there
 KEY_CHANNELS: Final = 48  # of the queries; half the exported model's time goes to the two branches
 WIDTHS: Final = (32, 16)  # of the decoders at strides 8 and 4, for the same reason
@@ -47,11 +48,13 @@ class Stcm(ReconstructionModule, AnomalibModule):
         loss_weights: Weights of the losses: L1 of the fused image (``pixel``) and of the branches' images (``branch``),
             distance of the memories' read-outs to the texture features (``value``), difference of the structures of
             image and reconstruction (``structure``), ``adversarial``. What is not named keeps its default; 0 for none.
-        score_weights: Weights of the map's terms: ``pixel`` residual, distance of the fused read-out to the image's
-            features (``correspondence``), difference of the edges of image and reconstruction (``low_level``), the same
-            of the ``semantic`` structures; with ``parts`` that costs a second pass of the backbone.
-        image_score: Image score from the map: ``max``, ``top`` (mean of the highest hundredth), or ``mean`` for diffuse
-            anomalies.
+        score_weights: Weights of the map's terms: distances to a bank of normal pixels (``bank_pixel``), of shallow
+            (``bank_fine``) and of all features (``bank_deep``), distance of the fused read-out to the image's features
+            (``correspondence``), ``pixel`` residual, difference of the edges of image and reconstruction
+            (``low_level``), the same of the ``semantic`` structures; with ``parts`` that costs a second pass of the
+            backbone.
+        image_score: Image score from the map of the bank's terms: ``top`` (mean of the highest hundredth, above the
+            image's median), ``max``, or ``mean`` for diffuse anomalies.
         smoothing: Width of the Gaussian on the map, in pixels.
         learning_rate: Largest learning rate of Adam.
         train_images: Images to show in all where the trainer was told no length.
@@ -78,12 +81,12 @@ class Stcm(ReconstructionModule, AnomalibModule):
         memory_items: int = 200,
         loss_weights: dict[str, float] = LOSS_WEIGHTS,
         score_weights: dict[str, float] = SCORE_WEIGHTS,
-        image_score: ImageScore = "max",
+        image_score: ImageScore = "top",
         smoothing: float = 4.0,
         learning_rate: float = 2e-3,
         train_images: int = 800,
         holdout: float = 0.1,
-        false_alarm_rate: float = 0.01,
+        false_alarm_rate: float = 0.05,
         pre_processor: nn.Module | bool = True,
         post_processor: nn.Module | bool = True,
         evaluator: Evaluator | bool = True,
@@ -99,7 +102,9 @@ class Stcm(ReconstructionModule, AnomalibModule):
         can = {name: weight for name, weight in weights.items() if name != "semantic" or name in structures}
         branches = {name: branch(extractor, features, memory_items) for name, extractor in structures.items()}
         attention = Attention(len(branches), KEY_CHANNELS) if len(branches) > 1 else None
-        self.model = StcmModel(features, structures, branches, attention, AnomalyScore(can, smoothing, image_score))
+        self.model = StcmModel(
+            features, structures, branches, attention, AnomalyScore(can, smoothing, image_score, DEPTHS)
+        )
         if pre_processor is True:  # any other has a size of its own
             self.model.check_size(size)
         self.loss = StcmLoss(merged("Loss weights", loss_weights, LOSS_WEIGHTS))

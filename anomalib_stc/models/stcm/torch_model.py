@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from anomalib_stc.models.stcm.semantic import PartSegmentation
 from anomalib_stc.models.stcm.structure import StructureExtractor
+from anomalib_stc.parts.bank import MemoryBank
 from anomalib_stc.parts.branch import Branch, BranchOutput, initialise_memories, memories_of
 from anomalib_stc.parts.clusters import sample_points
 from anomalib_stc.parts.correspondence import distance
@@ -15,7 +16,7 @@ from anomalib_stc.parts.features import GRID_STRIDE, TextureFeatures
 from anomalib_stc.parts.memory import Memory
 from anomalib_stc.parts.score import AnomalyScore
 from anomalib_stc.parts.scored_model import ScoredModel
-from anomalib_stc.parts.sizes import checked, resize_maps
+from anomalib_stc.parts.sizes import checked, in_cells, resize_maps
 from anomalib_stc.parts.window import Window, random_window
 
 Structures = dict[str, Tensor]  # by the extractor's name
@@ -71,7 +72,8 @@ class StcmModel(ScoredModel):
         extractors: Structure extractors by name.
         branches: A branch for every extractor, by the same names.
         attention: From the queries of all branches to their weights; ``None`` where there is one branch.
-        score: From residuals to map and score. Its terms are ``pixel``, ``correspondence`` and extractors' names.
+        score: From residuals to map and score. Its terms are the bank's, ``pixel``,
+            ``correspondence`` and extractors' names.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class StcmModel(ScoredModel):
         super().__init__()
         self.features = features
         self.extractors = nn.ModuleDict(dict(extractors))
+        self.bank = MemoryBank(features)
         self.score = score
         self.branches = nn.ModuleDict(dict(branches))
         self.attention = attention
@@ -95,17 +98,14 @@ class StcmModel(ScoredModel):
         return memories_of(cast("Mapping[str, Branch]", self.branches))
 
     @torch.no_grad()
-    def prepare(self, normals: list[Tensor], seed: int) -> None:
-        """Fit parts and memories on normal images, batches (B, 3, H, W) in [0, 1], all of one size."""
+    def start(self, images: list[Tensor], features: list[Tensor], seed: int) -> None:
+        """Fit parts and memories on normal images."""
         training = self.training
         self.train()
-        self.check_size(normals[0].shape[-2:])
-        normals = [checked(batch, self.dtype) for batch in normals]
-        features = [self.features(batch) for batch in normals]
         for extractor in self.extractors.values():
             if isinstance(extractor, PartSegmentation):
                 extractor.fit(sample_points(features, seed), seed)
-        structures = [self.extract(batch, features=known) for batch, known in zip(normals, features, strict=True)]
+        structures = [self.extract(batch, features=known) for batch, known in zip(images, features, strict=True)]
         initialise_memories(cast("Mapping[str, Branch]", self.branches), structures, features, seed)
         self.train(training)
 
@@ -138,8 +138,8 @@ class StcmModel(ScoredModel):
         attention = self.attention([branch.query for branch in branches])
         return mix(attention, textures), mix(resize_maps(attention, images[0].shape[-2:]), images)
 
-    def residuals(self, inferred: StructureTexture, names: Collection[str]) -> dict[str, Tensor]:
-        """Return the named terms of the score as maps (B, 1, h, w), not calibrated."""
+    def own_residuals(self, inferred: StructureTexture, names: Collection[str]) -> dict[str, Tensor]:
+        """Return the named terms of what was trained as maps (B, 1, h, w), not calibrated."""
         reconstruction = inferred.reconstruction.clamp(0, 1)
         rebuilt = self.extract(reconstruction, [name for name in names if name in self.extractors])
         found = {
@@ -147,7 +147,7 @@ class StcmModel(ScoredModel):
             "correspondence": distance(inferred.texture, inferred.features),
             **{name: (inferred.structures[name] - other).abs().sum(1, keepdim=True) for name, other in rebuilt.items()},
         }
-        return {name: found[name] for name in names}
+        return {name: in_cells(found[name], inferred.image.shape[-2:]) for name in names}
 
 
 def mix(weights: Tensor, maps: list[Tensor]) -> Tensor:

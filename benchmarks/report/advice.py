@@ -1,0 +1,46 @@
+"""Which model to take when, in three sentences made from the report's own means."""
+
+import pandas as pd
+
+from benchmarks.columns import LABELS
+from benchmarks.report.results import Results
+from benchmarks.report.tables import set_means
+from benchmarks.settings import STATISTIC
+
+PURPOSES = {"image_auroc": "To tell good images from bad ones", "aupro": "To see where a defect is"}
+FASTEST = {"train_s": ("trains", "{:.0f} s"), "latency_ms": ("answers", "{:.1f} ms an image")}
+NONE = "No model ran on every set yet, so there is none to advise."
+NO_TIMES = "No run measured how long a model takes."
+
+
+def advice(results: Results) -> str:
+    """Return the sentences on the models that ran on every set; the statistic is none."""
+    if not (models := candidates(results)):
+        return NONE
+    means = set_means(results).groupby("model").mean().loc[models].dropna(axis=1, how="all")
+    sets = f"in the mean over {len(results.sets)} sets" if len(results.sets) > 1 else f"on {results.sets[0]}"
+    sentences = [best(means[measure], purpose, sets) for measure, purpose in PURPOSES.items() if measure in means]
+    return " ".join([*sentences, quickest(results.rows.groupby("model")[list(FASTEST)].median().loc[models])])
+
+
+def candidates(results: Results) -> list[str]:
+    """Return the models that ran on every set."""
+    ran = results.rows.groupby("model")["set"].nunique()
+    return [name for name in results.models if name != STATISTIC and ran[name] == len(results.sets)]
+
+
+def best(means: pd.Series, purpose: str, sets: str) -> str:
+    """Return which model leads in a measure, and which comes next."""
+    first, *others = means.dropna().sort_values(ascending=False, kind="stable").items()
+    after = f", before {others[0][0]} ({others[0][1]:.3f})" if others else ""
+    return f"{purpose}, take {first[0]}: its {LABELS[str(means.name)]} is the highest, {first[1]:.3f} {sets}{after}."
+
+
+def quickest(medians: pd.DataFrame) -> str:
+    """Return which models train and answer fastest, by their medians."""
+    known = medians.dropna(axis=1, how="all")
+    found = {FASTEST[name]: (known[name].idxmin(), known[name].min()) for name in known}
+    if not found:
+        return NO_TIMES
+    told = [f"{model} {verb} fastest ({shown.format(time)})" for (verb, shown), (model, time) in found.items()]
+    return f"Where time is short: {' and '.join(told)}."
