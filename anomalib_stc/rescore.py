@@ -32,9 +32,9 @@ def rescore(
 ) -> Path:
     """Write a checkpoint of the same weights with other scores.
 
-    The images held out of the training are found again by their names: give the data that it was trained on, with a
-    seed where it splits at random. Thresholds come from the data's validation as in a training, so from these images
-    where there are no anomalies in it.
+    The images of the training, held out and not, are found again by their names: give the data that it was trained on,
+    with a seed where it splits at random. Thresholds come from the data's validation as in a training, so from these
+    images where there are no anomalies in it.
 
     Args:
         ckpt_path: Checkpoint of a training.
@@ -72,7 +72,7 @@ def rescore(
         engine.validate(model, datamodule=data)
         if model.calibration.mark != own["held_out"]:
             msg = (
-                f"These data hold out other images than the training of '{ckpt_path}' did, so its thresholds cannot be "
+                f"These data are other images than those of the training of '{ckpt_path}', so its thresholds cannot be "
                 "fitted again: give the data of that training, with the same folders, splits and seed."
             )
             raise ValueError(msg)

@@ -8,69 +8,100 @@ from typing import Any
 import pytest
 import torch
 from anomalib.engine import Engine
+from lightning.pytorch import seed_everything
 
 from anomalib_stc.data import TextureDemo
+from anomalib_stc.host.holdout import names_of
 from anomalib_stc.models import ProxyAno
+from anomalib_stc.parts.bank import BANK_WEIGHTS
 from anomalib_stc.rescore import rescore
 from tests.models.contract import QUIET, images
 
-SMALL = {"image_size": 64, "superpixels": 20, "memory_items": 16}
-
-
-@pytest.fixture(scope="module")
-def trained(demo_root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[ProxyAno, Path]:
-    model = ProxyAno(**SMALL)
-    engine = Engine(default_root_dir=tmp_path_factory.mktemp("rescore"), max_epochs=1, **QUIET)
-    engine.fit(model, datamodule=data(demo_root))
-    return model, Path(engine.trainer.checkpoint_callback.best_model_path)
+SMALL: dict[str, Any] = {"image_size": 64, "superpixels": 20, "memory_items": 16}
+OTHER: dict[str, Any] = {
+    "score_weights": {"proxy": 1.0, "bank_deep": 3.0},
+    "image_score": "mean",
+    "smoothing": 2.0,
+    "false_alarm_rate": 0.2,
+}
 
 
 def data(root: Path) -> TextureDemo:
     return TextureDemo(root=root, crop_size=70)
 
 
-def test_scores_and_thresholds_are_those_of_the_new_rules(
-    trained: tuple[ProxyAno, Path], demo_root: Path, tmp_path: Path
-) -> None:
-    model, path = trained
+def train(root: Path, out: Path, **arguments: Any) -> tuple[ProxyAno, Path]:
+    """Return a model trained with one seed, and its checkpoint."""
+    seed_everything(0, verbose=False)
+    model = ProxyAno(**SMALL, **arguments)
+    engine = Engine(default_root_dir=out, max_epochs=1, **QUIET)
+    engine.fit(model, datamodule=data(root))
+    return model, Path(engine.trainer.checkpoint_callback.best_model_path)
+
+
+@pytest.fixture(scope="module")
+def trained(demo_root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[ProxyAno, Path]:
+    return train(demo_root, tmp_path_factory.mktemp("rescore"))
+
+
+@pytest.fixture(scope="module")
+def changed(trained: tuple[ProxyAno, Path], demo_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the checkpoint of other rules."""
     whole = data(demo_root)
-    new = rescore(
-        str(path), whole, str(tmp_path / "new" / "model.ckpt"), score_weights={"proxy": 1.0}, image_score="mean"
-    )
+    path = rescore(str(trained[1]), whole, str(tmp_path_factory.mktemp("changed") / "new" / "model.ckpt"), **OTHER)
     assert len(whole.train_data) == 60
-    changed: Any = ProxyAno.load_from_checkpoint(new, weights_only=True)
-    assert changed.model.score.weights == {"pixel": 0.5, "correspondence": 4.0, "proxy": 1.0}
-    assert changed.model.score.reduction == "mean"
+    return path
+
+
+def assert_same(path: Path, model: ProxyAno) -> None:
+    expected = model.state_dict()
+    for name, value in torch.load(path, weights_only=True)["state_dict"].items():
+        torch.testing.assert_close(value, expected[name], equal_nan=True, msg=name)
+
+
+def test_scores_are_those_of_the_new_rules(trained: tuple[ProxyAno, Path], changed: Path) -> None:
+    model, _ = trained
+    new: Any = ProxyAno.load_from_checkpoint(changed, weights_only=True)
+    assert new.model.score.weights == {**BANK_WEIGHTS, "bank_deep": 3.0, "correspondence": 1.0, "proxy": 1.0}
+    assert new.model.score.reduction == "mean"
     for name in ("keys", "values"):
-        assert torch.equal(getattr(changed.model.extraction.memory, name), getattr(model.model.extraction.memory, name))
-    old, fitted = (one.post_processor.normal_image_threshold for one in (model, changed))
-    assert fitted.isfinite()
-    assert fitted != old
-    assert changed.eval()(images((64, 64), 2)).pred_score.isfinite().all()
+        assert torch.equal(getattr(new.model.extraction.memory, name), getattr(model.model.extraction.memory, name))
+    assert len(new.model.known_scores) == 60
+    assert not torch.equal(new.model.known_scores, model.model.known_scores)
+    assert new.eval()(images((64, 64), 2)).pred_score.isfinite().all()
 
 
-def test_its_result_answers_by_its_own_rules_only(
-    trained: tuple[ProxyAno, Path], demo_root: Path, tmp_path: Path
+def test_curves_and_thresholds_are_those_of_a_training_by_the_new_rules(
+    changed: Path, demo_root: Path, tmp_path: Path
 ) -> None:
-    new = rescore(str(trained[1]), data(demo_root), str(tmp_path / "model.ckpt"), image_score="mean")
+    """With the same seed: nothing that is learnt depends on them."""
+    assert_same(changed, train(demo_root, tmp_path, **OTHER)[0])
+
+
+def test_its_result_answers_by_its_own_rules_only(changed: Path) -> None:
     with pytest.raises(ValueError, match="ProxyAno has image_score 'max', but the checkpoint was trained with 'mean'"):
-        ProxyAno.load_from_checkpoint(new, weights_only=True, image_score="max")
+        ProxyAno.load_from_checkpoint(changed, weights_only=True, image_score="max")
 
 
 def test_the_same_rules_give_the_same_scales(trained: tuple[ProxyAno, Path], demo_root: Path, tmp_path: Path) -> None:
     """So the images held out are the same ones."""
     model, path = trained
     new = rescore(str(path), data(demo_root), str(tmp_path / "model.ckpt"), smoothing=4.0)
-    expected = model.state_dict()
-    for name, value in torch.load(new, weights_only=True)["state_dict"].items():
-        torch.testing.assert_close(value, expected[name], equal_nan=True, msg=name)
+    assert_same(new, model)
 
 
 def test_other_data_than_the_trainings_are_refused(
-    trained: tuple[ProxyAno, Path], few_root: Path, tmp_path: Path
+    trained: tuple[ProxyAno, Path], demo_root: Path, few_root: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(ValueError, match=r"^These data hold out other images than the training of .*: give the data"):
-        rescore(str(trained[1]), data(few_root), str(tmp_path / "model.ckpt"), image_score="mean")
+    """Also where the same images are held out of others: the bank would not find its own."""
+    fewer = data(demo_root)
+    fewer.setup()
+    held_out = set(names_of(trained[0].calibration.held_out))
+    rest = [number for number, name in enumerate(names_of(fewer.train_data)) if name not in held_out]
+    fewer.train_data = fewer.train_data.subsample([n for n in range(60) if n != rest[0]])
+    for other in (data(few_root), fewer):
+        with pytest.raises(ValueError, match=r"^These data are other images than those of the training of .*: give "):
+            rescore(str(trained[1]), other, str(tmp_path / "model.ckpt"), image_score="mean")
     assert not (tmp_path / "model.ckpt").exists()
 
 
@@ -86,8 +117,8 @@ def test_a_training_goes_on_from_it(trained: tuple[ProxyAno, Path], demo_root: P
     ("arguments", "sentence"),
     [
         ({}, r"^Nothing is to be changed: give score_weights"),
-        ({"image_score": "highest"}, r"^Image score is 'highest', expected one of max, top, mean"),
-        ({"score_weights": {"colour": 1.0}}, r"^Score weights has colour, expected some of pixel"),
+        ({"image_score": "highest"}, r"^Image score is 'highest', expected one of top, max, mean"),
+        ({"score_weights": {"colour": 1.0}}, r"^Score weights has colour, expected some of bank_pixel"),
         ({"ckpt_path": "nowhere.ckpt"}, r"^Checkpoint 'nowhere.ckpt' cannot be read"),
     ],
 )

@@ -53,7 +53,7 @@ class HoldoutCalibration(Callback):
         self.fraction = fraction
         self.false_alarm_rate = false_alarm_rate
         self.refit = False  # also where no training is, see `rescore`
-        self.mark = ""  # of the images that were held out
+        self.mark = ""  # of the images that were held out, and of the others: a bank numbers them
         self.forget()
 
     def forget(self) -> None:
@@ -115,7 +115,7 @@ class HoldoutCalibration(Callback):
 
     def _hold_out(self, training: Any, held_out: Any) -> None:
         self.training, self.held_out = training, held_out
-        self.mark = hashed("\n".join(sorted(names_of(held_out)))).hex()
+        self.mark = hashed("\n".join([*names_of(held_out), "", *names_of(training)])).hex()
 
     def find_images(self, trainer: Trainer) -> None:
         """Where the loader does not show what was split, use the training images themselves, and say so.
@@ -157,6 +157,8 @@ class HoldoutCalibration(Callback):
             return
         if fingerprint(pl_module.model) not in {self._begun, self._fitted}:
             pl_module.model.score.forget()
+            if isinstance(pl_module.post_processor, NormalPostProcessor):
+                pl_module.post_processor.forget()
 
     def _give_back(self) -> None:
         if self._whole is not None:

@@ -67,6 +67,11 @@ class NormalPostProcessor(PostProcessor):
         for level in LEVELS:
             self._use_normal(level)
 
+    def forget(self) -> None:
+        """Be without thresholds and ranges: those there are belong to other weights."""
+        for value in self.buffers():
+            value.fill_(torch.nan)
+
     def _use_normal(self, level: str) -> None:
         """Put the normal threshold of a level in force, and the range that belongs to it, if there are such."""
         getattr(self, f"_{level}_threshold").fill_(torch.nan)

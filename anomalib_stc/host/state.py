@@ -22,7 +22,7 @@ def fingerprint(model: nn.Module) -> int:
 def is_calibration(name: str) -> bool:
     """Return whether an entry of a network's state comes from a calibration."""
     last = name.rpartition(".")[2]
-    return last == "threshold" or last.startswith("scale_")
+    return last in {"threshold", "scores"} or last.startswith("scale_")
 
 
 def buffers_of(part: nn.Module | None) -> Buffers:

@@ -1,7 +1,8 @@
 """Memory bank: normal features as they are, nothing trained; the farther the nearest one, the stranger a place.
 
-After PatchCore (Roth et al., CVPR 2022), with three depths apart, since what is strange at one is common at another:
-the pixels of a cell, features of shallow levels and their neighbours, features of all levels on a coarser grid.
+After PatchCore (Roth et al., CVPR 2022), with four depths apart, since what is strange at one is common at another:
+the pixels of a cell, features of shallow levels and their neighbours, those of all but the finest level as they are,
+features of all levels on a coarser grid.
 """
 
 from collections.abc import Collection, Sequence
@@ -18,13 +19,16 @@ from anomalib_stc.parts.features import GRID_STRIDE, TextureFeatures
 
 PIXEL: Final = "bank_pixel"
 FINE: Final = "bank_fine"
+TEXTURE: Final = "bank_texture"
 DEEP: Final = "bank_deep"
-DEPTHS: Final = (PIXEL, FINE, DEEP)
+DEPTHS: Final = (PIXEL, FINE, TEXTURE, DEEP)
 BANK_WEIGHTS: Final = dict.fromkeys(DEPTHS, 1.0)  # of its terms in a score: weights that were fitted were worse
 ITEMS: Final = 1024  # of every depth; 512 were a little worse, 2048 no better
 CANDIDATES: Final = 40_000  # positions that items are chosen from: seconds of time
 IMAGES: Final = 200  # normal images that are looked at; 99 support a rate of false alarms of .01
 GREY_LEVEL: Final = 1 / 255  # deviations below are rounding
+FARTHEST: Final = 40.0  # deviations of a cell's values from their means: half precision ends at a squared distance of
+# 65,504, and nine values twice as far apart have 57,600
 
 
 class Nearest(nn.Module):
@@ -63,22 +67,26 @@ class Nearest(nn.Module):
 
     def forward(self, vectors: Tensor) -> Tensor:
         """Return the squared distance (B, 1, h, w) of vectors (B, C, h, w) to the nearest item."""
-        return self.squares(vectors).amin(1, keepdim=True).clamp(min=0)
+        return squared(self.beyond(vectors), vectors)
 
-    def squares(self, vectors: Tensor) -> Tensor:
-        """Return the squared distances (B, items, h, w) of vectors (B, C, h, w)."""
-        products = F.conv2d(vectors, -2 * self.items[..., None, None], self.items.square().sum(1))
-        return products + vectors.square().sum(1, keepdim=True)
+    def beyond(self, vectors: Tensor) -> Tensor:
+        """Return the squared distances (B, items, h, w) of vectors (B, C, h, w), less the vectors' own squares."""
+        return F.conv2d(vectors, -2 * self.items[..., None, None], self.items.square().sum(1))
 
     def without(self, vectors: Tensor, source: int) -> Tensor:
         """Return the same where the items of an image are left out, unless they are all that there are."""
         others = self.source != source
-        squares = self.squares(vectors)
-        return (squares[:, others] if others.any() else squares).amin(1, keepdim=True).clamp(min=0)
+        beyond = self.beyond(vectors)
+        return squared(beyond[:, others] if others.any() else beyond, vectors)
+
+
+def squared(beyond: Tensor, vectors: Tensor) -> Tensor:
+    """Return the least squared distance (B, 1, h, w) from what `Nearest.beyond` says of vectors (B, C, h, w)."""
+    return (beyond.amin(1, keepdim=True) + vectors.square().sum(1, keepdim=True)).clamp(min=0)
 
 
 class MemoryBank(nn.Module):
-    """How far pixels and features of a place are from those of normal images, at three depths.
+    """How far pixels and features of a place are from those of normal images, at four depths.
 
     Args:
         features: Texture features of the images.
@@ -87,8 +95,8 @@ class MemoryBank(nn.Module):
 
     def __init__(self, features: TextureFeatures, items: int = ITEMS) -> None:
         super().__init__()
-        self.shallow, self.deep = features.shallow, features.deep
-        channels = {PIXEL: 9, FINE: self.shallow, DEEP: self.deep}
+        self.finest, self.shallow, self.deep = features.finest, features.shallow, features.deep
+        channels = {PIXEL: 9, FINE: self.shallow, TEXTURE: self.deep - self.finest, DEEP: self.deep}
         self.depths = nn.ModuleDict({name: Nearest(channels[name], items) for name in DEPTHS})
         self.mean: Tensor
         self.deviation: Tensor
@@ -121,9 +129,11 @@ class MemoryBank(nn.Module):
     def vectors(self, name: str, image: Tensor, features: Tensor) -> Tensor:
         """Return what a depth knows of images (B, C, h, w)."""
         if name == PIXEL:
-            return (cells(image) - self.mean) / self.deviation
+            return ((cells(image) - self.mean) / self.deviation).clamp(-FARTHEST, FARTHEST)
         if name == FINE:
             return F.avg_pool2d(features[:, : self.shallow], 3, 1, 1, count_include_pad=False)
+        if name == TEXTURE:
+            return features[:, self.finest : self.deep]
         return F.avg_pool2d(features[:, : self.deep], 2)
 
     @property

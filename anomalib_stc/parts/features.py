@@ -25,11 +25,13 @@ class TextureFeatures(nn.Module, ABC):
 
     Attributes:
         channels: Channels in all.
+        finest: The first of them, of a level finer than the grid.
         shallow: The first of them, of levels that are not coarser than the grid.
         deep: The first of them that are features of texture.
     """
 
     channels: int
+    finest: int
     shallow: int
     deep: int
 
@@ -64,7 +66,7 @@ class BackboneFeatures(TextureFeatures):
         info: Any = self.network.feature_info
         config: Any = self.network.default_cfg
         self.channels = self.deep = sum(info.channels())
-        self.shallow = self.channels - info.channels()[-1]
+        self.finest, self.shallow = info.channels()[0], self.channels - info.channels()[-1]
         self.mean: Tensor
         self.std: Tensor
         self.eval()  # Lightning keeps every module in the mode it finds it in
@@ -94,6 +96,7 @@ class BackboneFeatures(TextureFeatures):
 class PatchFeatures(TextureFeatures):
     """The pixels of every 8 x 8 cell: the texture itself, for a model from scratch."""
 
+    finest = 0
     channels = shallow = deep = 3 * GRID_STRIDE**2
 
     def forward(self, image: Tensor) -> Tensor:
@@ -118,7 +121,7 @@ class ColouredFeatures(TextureFeatures):
         self.texture = texture
         self.weight = weight
         self.channels = texture.channels + 3
-        self.shallow, self.deep = texture.shallow, texture.deep
+        self.finest, self.shallow, self.deep = texture.finest, texture.shallow, texture.deep
 
     def load(self) -> None:
         """Load what the other features load."""

@@ -7,7 +7,6 @@ from typing import Final, Literal, get_args
 import torch
 from kornia.filters import gaussian_blur2d
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from anomalib_stc.parts.checks import check, check_known, check_weights
 from anomalib_stc.parts.sizes import CELL, resize_maps
@@ -76,14 +75,14 @@ class AnomalyScore(nn.Module):
             size: Height and width of the map.
         """
         rare = {name: self.rarity(name, residuals[name]) for name in self.weights}
-        anomaly_map = self.smooth(mean(rare, self.weights, size))
-        telling = anomaly_map if self.telling == self.weights else self.smooth(mean(rare, self.telling, size))
-        return anomaly_map, REDUCTIONS[self.reduction](telling)
+        cells = self.smooth_cells(rare, self.weights, size)
+        telling = cells if self.telling == self.weights else self.smooth_cells(rare, self.telling, size)
+        return resize_maps(cells, size), REDUCTIONS[self.reduction](telling)
 
     def image_score(self, residuals: Mapping[str, Tensor], size: tuple[int, ...]) -> Tensor:
         """Return the image score (B,) alone; the terms that it is made of are enough."""
         rare = {name: self.rarity(name, residuals[name]) for name in self.telling}
-        return REDUCTIONS[self.reduction](self.smooth(mean(rare, self.telling, size)))
+        return REDUCTIONS[self.reduction](self.smooth_cells(rare, self.telling, size))
 
     def rarity(self, name: str, residual: Tensor) -> Tensor:
         """Return how rare a term's residuals (B, 1, h, w) are."""
@@ -93,24 +92,29 @@ class AnomalyScore(nn.Module):
         """Return the weighted mean of the terms' rarity (B, 1, *size)."""
         return mean({name: self.rarity(name, residuals[name]) for name in self.weights}, self.weights, size)
 
-    def smooth(self, anomaly_map: Tensor) -> Tensor:
-        """Blur a map (B, 1, H, W) with the Gaussian of this score."""
+    def smooth_cells(self, rare: Mapping[str, Tensor], weights: Mapping[str, float], size: tuple[int, ...]) -> Tensor:
+        """Return the mean of rarities (B, 1, H / 4, W / 4) of images of a size, smooth; no residual is finer."""
+        return self.smooth(mean(rare, weights, (size[0] // CELL, size[1] // CELL)))
+
+    def smooth(self, cells: Tensor) -> Tensor:
+        """Blur a map (B, 1, h, w) of cells with the Gaussian of this score; beyond the border it sees a reflection."""
         margin = self._margin
         if margin == 0:
-            return anomaly_map
-        self.check_size(anomaly_map.shape[-2:])
-        side = 2 * margin + 1
-        return gaussian_blur2d(anomaly_map, (side, side), (self.sigma, self.sigma), border_type="reflect")
+            return cells
+        self.check_size((cells.shape[-2] * CELL, cells.shape[-1] * CELL))
+        side, width = 2 * margin + 1, self.sigma / CELL
+        return gaussian_blur2d(cells, (side, side), (width, width), border_type="reflect")
 
     @property
     def _margin(self) -> int:
-        """Pixels on each side that the Gaussian looks at; beyond the map's border it sees the map's reflection."""
-        return round(3 * self.sigma)
+        """Cells on each side that the Gaussian looks at."""
+        return round(3 * self.sigma / CELL)
 
     def check_size(self, size: tuple[int, ...]) -> None:
-        """Raise a `ValueError` if the Gaussian is wider than maps of this height and width."""
-        most = (min(size) - 1) // 3
-        check("Smoothing", self.sigma, self._margin < min(size), f"at most {most} pixels where a side has {min(size)}")
+        """Raise a `ValueError` if the Gaussian is wider than images of this height and width."""
+        side = min(size) // CELL
+        most = (side - 1) * CELL // 3
+        check("Smoothing", self.sigma, self._margin < side, f"at most {most} pixels where a side has {min(size)}")
 
     @torch.no_grad()
     def forget(self) -> None:
@@ -131,24 +135,24 @@ def mean(maps: Mapping[str, Tensor], weights: Mapping[str, float], size: tuple[i
     return sum(terms[1:], terms[0]) / sum(weights.values())
 
 
-def highest(anomaly_map: Tensor) -> Tensor:
-    """Return the maxima (B,) of maps (B, 1, H, W)."""
-    return anomaly_map.flatten(1).amax(1)
+def highest(cells: Tensor) -> Tensor:
+    """Return the maxima (B,) of maps (B, 1, h, w)."""
+    return cells.flatten(1).amax(1)
 
 
-def top(anomaly_map: Tensor) -> Tensor:
-    """Return how far the mean of the highest hundredth of cells is above their median (B,), of maps (B, 1, H, W).
+def top(cells: Tensor) -> Tensor:
+    """Return how far the mean of the highest hundredth of cells is above their median (B,), of maps (B, 1, h, w).
 
     What is strange everywhere, as another light, is so taken out of the score.
     """
-    cells = F.avg_pool2d(anomaly_map, CELL, ceil_mode=True).flatten(1)
-    upper = cells.topk(cells.shape[1] // 2 + 1, dim=1).values
-    return upper[:, : max(1, round(SHARE * cells.shape[1]))].mean(1) - upper[:, -1]
+    flat = cells.flatten(1)
+    upper = flat.topk(flat.shape[1] // 2 + 1, dim=1).values
+    return upper[:, : max(1, round(SHARE * flat.shape[1]))].mean(1) - upper[:, -1]
 
 
-def average(anomaly_map: Tensor) -> Tensor:
-    """Return the means (B,) of maps (B, 1, H, W)."""
-    return anomaly_map.flatten(1).mean(1)
+def average(cells: Tensor) -> Tensor:
+    """Return the means (B,) of maps (B, 1, h, w)."""
+    return cells.flatten(1).mean(1)
 
 
 REDUCTIONS: Final[dict[str, Callable[[Tensor], Tensor]]] = {"top": top, "max": highest, "mean": average}

@@ -1,8 +1,8 @@
 """How rare a residual is among those of normal images: what makes terms of different kinds comparable.
 
 A residual becomes the negative logarithm of the share of normal residuals above it: read off the normal ones up to
-their 98th percentile, beyond it continued as an exponential tail. It is piecewise linear, so an exported graph computes
-it exactly.
+their 98th percentile, in straight pieces, beyond it continued as a generalised Pareto tail, which is heavier than an
+exponential one: so no single term drowns all others, and half precision holds it.
 """
 
 from math import log
@@ -17,6 +17,8 @@ from anomalib_stc.parts.rounding import EPSILON
 KNOTS: Final = 16
 BODY: Final = 0.98  # share of the normal residuals that is read off
 STEP: Final = -log(1 - BODY) / (KNOTS - 1)  # of the logarithm, from knot to knot
+FARTHEST: Final = 6e4  # excess over the mean one: half precision ends at 65,504
+HEAVY: Final = 4.0  # inverse of the tail's shape: an exponential one is infinite
 
 
 def fitted(residuals: Tensor) -> Tensor:
@@ -44,4 +46,5 @@ def rarity(residual: Tensor, curve: Tensor) -> Tensor:
     """
     low, width = curve[: KNOTS - 1], (curve[1:KNOTS] - curve[: KNOTS - 1]).clamp(min=EPSILON)
     steps = ((residual - low[:, None, None]) / width[:, None, None]).clamp(0, 1)
-    return STEP * steps.sum(1, keepdim=True) + F.relu(residual - curve[KNOTS - 1]) / curve[KNOTS]
+    excess = (F.relu(residual - curve[KNOTS - 1]) / ((HEAVY - 1) * curve[KNOTS])).clamp(max=FARTHEST)
+    return STEP * steps.sum(1, keepdim=True) + HEAVY * (1 + excess).log()

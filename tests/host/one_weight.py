@@ -14,6 +14,7 @@ from anomalib_stc.host.module import ReconstructionModule
 from anomalib_stc.parts.losses import Losses, Terms
 from anomalib_stc.parts.score import AnomalyScore
 from anomalib_stc.parts.scored_model import ScoredModel
+from anomalib_stc.parts.sizes import in_cells
 from tests.host.tiny_model import SIDE, folder_data, write_images
 
 QUIET: dict[str, Any] = {
@@ -41,7 +42,7 @@ class Red(ScoredModel):
         self.weight = nn.Parameter(torch.ones(()))
         self.score = AnomalyScore({"red": 1.0}, sigma=0.0)
 
-    def prepare(self, normals: list[Tensor], seed: int) -> None:
+    def start(self, images: list[Tensor], features: list[Tensor], seed: int) -> None:
         pass
 
     def learn(self, image: Tensor) -> Learnt:
@@ -49,8 +50,8 @@ class Red(ScoredModel):
 
     infer = learn
 
-    def residuals(self, inferred: Learnt, names: Iterable[str]) -> dict[str, Tensor]:
-        return {"red": (inferred.image - inferred.reconstruction)[:, :1].abs()}
+    def own_residuals(self, inferred: Learnt, names: Iterable[str]) -> dict[str, Tensor]:
+        return {"red": in_cells((inferred.image - inferred.reconstruction)[:, :1].abs(), inferred.image.shape[-2:])}
 
 
 class Distance(Losses):

@@ -1,58 +1,81 @@
-"""Scales and thresholds come from held-out images, before every checkpoint, however training ends."""
+"""Curves and thresholds come from normal images not learnt from, before every checkpoint, however training ends."""
 
+import copy
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import torch
-from anomalib.data import Folder, ImageBatch
+from anomalib.data import Folder, ImageBatch, ImageItem
 from anomalib.engine import Engine
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
 from anomalib_stc.host.calibration import HoldoutCalibration
 from anomalib_stc.host.post_processor import NormalPostProcessor
+from anomalib_stc.host.state import fingerprint
+from anomalib_stc.parts.bank import DEPTHS, IMAGES, MemoryBank
+from anomalib_stc.parts.features import PatchFeatures
 from anomalib_stc.parts.quantile import upper_quantile
 from anomalib_stc.parts.score import AnomalyScore
-from anomalib_stc.parts.scored_model import ScoredModel, mean_residuals
+from anomalib_stc.parts.scored_model import ScoredModel
+from anomalib_stc.parts.sizes import in_cells
+from anomalib_stc.parts.tail import fitted
 from tests.host.tiny_model import SIDE, TinyModel, folder_data, write_images
 
 COUNT = 12
-WEIGHTS = {"red": 2.0, "green": 1.0}
+OWN = {"red": 2.0, "green": 1.0}
+BANK = {"bank_pixel": 1.0, "bank_fine": 1.0}
+ITEMS = 300  # of a bank; twelve images have 768 cells
+
+
+class Seen(NamedTuple):
+    image: Tensor
+    features: Tensor
 
 
 class Terms(ScoredModel):
-    """Two residual terms: red and green channel, times a weight that training changes."""
+    """Two terms of its own, red and green channel, the first times a weight that training changes, and two of a bank.
 
-    def __init__(self) -> None:
+    Args:
+        weights: Of the score.
+    """
+
+    def __init__(self, weights: dict[str, float]) -> None:
         super().__init__()
+        self.features = PatchFeatures()
+        self.bank = MemoryBank(self.features, ITEMS)
         self.weight = nn.Parameter(torch.ones(()))
-        self.score = AnomalyScore(WEIGHTS, sigma=0.0)
+        self.score = AnomalyScore(weights, sigma=0.0, bank=DEPTHS)
 
-    def prepare(self, normals: list[Tensor], seed: int) -> None:
-        """There is nothing to fill."""
+    def start(self, images: list[Tensor], features: list[Tensor], seed: int) -> None:
+        """There is nothing else to fill."""
 
     def learn(self, image: Tensor) -> Tensor:
         return image
 
-    def infer(self, image: Tensor) -> Tensor:
+    def infer(self, image: Tensor) -> Seen:
         assert not self.training
-        return image
+        return Seen(image, self.features(image))
 
-    def residuals(self, inferred: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
-        terms = {"red": inferred[:, :1] * self.weight.abs(), "green": 3 * inferred[:, 1:2, ::2, ::2]}
+    def own_residuals(self, inferred: Seen, names: Iterable[str]) -> dict[str, Tensor]:
+        red, green, _ = inferred.image.split(1, dim=1)
+        terms = {"red": in_cells(red, red.shape) * self.weight.abs(), "green": 3 * F.avg_pool2d(green, 8)}
         return {name: terms[name] for name in names}
 
 
 class Calibrated(TinyModel):
-    def __init__(self) -> None:
+    def __init__(self, weights: dict[str, float] = {**OWN, **BANK}) -> None:  # noqa: B006 # never changed
         super().__init__(True, NormalPostProcessor())
-        self.model = Terms()
+        self.model = Terms(weights)
         self.calibration = HoldoutCalibration(0.25, 0.1)
         self.trained_on: set[str] = set()
 
@@ -67,6 +90,11 @@ class Calibrated(TinyModel):
 
     def on_train_start(self) -> None:
         self.calibration.find_images(self.trainer)
+        self.prepare()
+
+    def prepare(self, seed: int = 0) -> None:
+        held_out, training = self.calibration.known(self, IMAGES, seed)
+        self.model.prepare(training, seed, held_out)
 
     def configure_callbacks(self) -> list[Callback]:
         return [*super().configure_callbacks(), self.calibration]
@@ -102,9 +130,11 @@ def with_anomalies(root: Path) -> Folder:
     return data(root, abnormal_dir="bad", **split)
 
 
-def fit(root: Path, datamodule: Folder | None = None, **trainer: Any) -> tuple[Calibrated, Engine]:
+def fit(
+    root: Path, datamodule: Folder | None = None, model: Calibrated | None = None, **trainer: Any
+) -> tuple[Calibrated, Engine]:
     torch.manual_seed(0)
-    model = Calibrated()
+    model = model or Calibrated()
     engine = Engine(default_root_dir=root / "out", logger=False, enable_progress_bar=False, **trainer)
     engine.fit(model, datamodule=datamodule or data(root))
     return model, engine
@@ -115,23 +145,12 @@ def held_out(model: Calibrated) -> list[Tensor]:
 
 
 @torch.no_grad()
-def expected_scale(model: Calibrated) -> list[float]:
-    image = torch.cat(held_out(model))
-    means = image.mean((0, 2, 3))
-    green = image[:, 1, ::2, ::2].mean()
-    return [(means[0] * model.model.weight.abs()).item(), 3 * green.item()]
-
-
-def test_mean_terms_weigh_images_not_batches() -> None:
-    model = Terms().eval()
-    image = torch.rand(5, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    means = mean_residuals(model, iter(image.split([4, 1])))
-    assert means["red"].item() == pytest.approx(image[:, 0].mean().item(), rel=1e-5)
-    assert means["green"].item() == pytest.approx(3 * image[:, 1, ::2, ::2].mean().item(), rel=1e-5)
-
-
-def scales(model: Calibrated) -> list[float]:
-    return [model.model.score.scale(name).item() for name in WEIGHTS]
+def assert_own_curves(model: Calibrated, msg: str | None = None) -> None:
+    """Assert that the curves of a model's own terms are those of its weights on the held-out images."""
+    red, green, _ = torch.cat(held_out(model)).split(1, dim=1)
+    expected = {"red": F.avg_pool2d(red, 4) * model.model.weight.abs(), "green": 3 * F.avg_pool2d(green, 8)}
+    for name, residual in expected.items():
+        torch.testing.assert_close(model.model.score.scale(name), fitted(residual), rtol=1e-5, atol=1e-6, msg=msg)
 
 
 def test_held_out_images_are_not_trained_on_and_come_back(root: Path) -> None:
@@ -153,7 +172,7 @@ def test_held_out_images_are_seen_as_at_test_time(root: Path) -> None:
 def test_held_out_images_go_through_what_the_data_module_does_to_test_images(root: Path) -> None:
     model, _ = fit(root, data(root, augmentations=v2.RandomInvert(p=1.0)), max_epochs=1)
     assert torch.cat(held_out(model)).min() > 0.4
-    assert scales(model) == pytest.approx(expected_scale(model), rel=1e-5)
+    assert_own_curves(model)
 
 
 def test_held_out_images_go_through_the_data_modules_collate_function(root: Path) -> None:
@@ -196,20 +215,27 @@ def test_a_truncated_image_is_named(root: Path) -> None:
     assert any("5.png cannot be read" in note and "replace or remove it" in note for note in caught.value.__notes__)
 
 
-def test_scales_are_the_held_out_means_and_thresholds_their_quantile(root: Path) -> None:
-    model, _ = fit(root, max_epochs=2)
-    assert scales(model) == pytest.approx(expected_scale(model), rel=1e-5)
-    model.model.eval()
-    with torch.no_grad():
-        scores = torch.cat([model.model(image).pred_score for image in held_out(model)])
+@pytest.mark.parametrize("weights", [OWN, {**OWN, **BANK}], ids=["own terms", "bank"])
+@torch.no_grad()
+def test_thresholds_are_quantiles(root: Path, weights: dict[str, float]) -> None:
+    """Of the scores of held-out images, or of all that a bank knows; of the pixels of held-out images."""
+    model, _ = fit(root, model=Calibrated(weights), max_epochs=2)
+    assert_own_curves(model)
+    network = model.model.eval()
+    found = network.predict(image := torch.cat(held_out(model)), network.infer(image), known=0)
+    scores = found.pred_score if weights == OWN else network.known_scores
+    assert len(scores) == (3 if weights == OWN else COUNT)
     assert model.post_processor.image_threshold.item() == pytest.approx(upper_quantile(scores, 0.9).item(), rel=1e-5)
+    pixels = found.anomaly_map[..., ::4, ::4]
+    assert model.post_processor.pixel_threshold.item() == pytest.approx(upper_quantile(pixels, 0.99).item(), rel=1e-5)
+    assert f"the 0.9 quantile of {len(scores)} normal images" in model.post_processor._fitted_on
 
 
 def assert_complete(path: Path, model: Calibrated) -> None:
     """A checkpoint has the scales of its own weights on the held-out images, and their thresholds."""
     saved = Calibrated.load_from_checkpoint(path, weights_only=True)
     saved.calibration.held_out = model.calibration.held_out
-    assert scales(saved) == pytest.approx(expected_scale(saved), rel=1e-5), path.name
+    assert_own_curves(saved, path.name)
     assert saved.post_processor.normal_image_threshold.isfinite()
     assert saved.post_processor.normal_pixel_threshold.isfinite()
 
@@ -233,7 +259,7 @@ def test_every_checkpoint_is_complete(root: Path, ending: Any, steps: set[int], 
     assert {f"step={step}.ckpt" for step in steps} <= paths.keys()
     for path in paths.values():
         assert_complete(path, model)
-    assert scales(model) == pytest.approx(expected_scale(model), rel=1e-5)
+    assert_own_curves(model)
 
 
 def test_the_last_checkpoint_is_complete_without_validation(root: Path) -> None:
@@ -249,16 +275,116 @@ def test_without_a_data_module_the_training_images_serve_and_the_log_says_so(roo
     engine = Engine(default_root_dir=root / "out", logger=False, enable_progress_bar=False, max_epochs=1)
     engine.fit(model, train_dataloaders=datamodule.train_dataloader())
     assert "scales and thresholds come from the training images themselves" in caplog.text
-    assert len(model.calibration.held_out) == COUNT
-    assert scales(model) == pytest.approx(expected_scale(model), rel=1e-5)
+    assert len(model.calibration.held_out) == len(model.model.known_scores) == COUNT
+    assert_own_curves(model)
 
 
 def test_a_second_fit_calibrates_again(root: Path) -> None:
     datamodule = data(root)
     model, _ = fit(root, datamodule, max_epochs=1)
-    model.model.score.calibrate(dict.fromkeys(WEIGHTS, torch.tensor(9.0)))
+    model.model.score.calibrate(dict.fromkeys(OWN, torch.tensor(9.0)))
     Engine(default_root_dir=root / "again", logger=False, enable_progress_bar=False, max_epochs=1).fit(
         model, datamodule=datamodule
     )
-    assert scales(model) == pytest.approx(expected_scale(model), rel=1e-5)
+    assert_own_curves(model)
     assert len(datamodule.train_data) == COUNT
+
+
+def prepared(root: Path, seed: int = 0, weights: dict[str, float] | None = None) -> tuple[Calibrated, Folder]:
+    """Return a model as a fit prepares it, its images split, and the data."""
+    model, datamodule = Calibrated(weights or {**OWN, **BANK}), data(root, seed=0)
+    datamodule.setup()
+    datamodule.val_data.augmentations = model.pre_processor.transform
+    model.calibration.setup(SimpleNamespace(datamodule=datamodule), model, "fit")
+    model.prepare(seed)
+    model.model.eval()
+    return model, datamodule
+
+
+def known_images(model: Calibrated, seed: int = 0) -> Tensor:
+    """Return all images of a bank, held-out ones first."""
+    return torch.cat([batch for part in model.calibration.known(model, IMAGES, seed) for batch in part])
+
+
+@torch.no_grad()
+def test_the_scores_of_a_bank_are_those_of_all_normal_images(root: Path) -> None:
+    """Each as if the bank had never seen it."""
+    model, _ = prepared(root)
+    images = known_images(model)
+    assert len(images) == len(model.model.known_scores) == COUNT
+    assert torch.equal(images[:3], torch.cat(held_out(model)))
+    for number, image in enumerate(images):
+        other = copy.deepcopy(model.model)
+        for depth in other.bank.depths.values():
+            depth.items[depth.source == number] = 100.0
+        distances = other.bank(image[None], other.features(image[None]), BANK)
+        score = other.score.image_score(distances, image.shape[-2:])
+        torch.testing.assert_close(model.model.known_scores[number : number + 1], score)
+
+
+@torch.no_grad()
+def test_maps_of_held_out_images_are_those_of_new_ones(root: Path) -> None:
+    """A bank that compared an image with itself would find it more normal than any that comes later."""
+    model, datamodule = prepared(root)
+    model.calibration._fit(model)
+    network, held = model.model, torch.cat(held_out(model))
+    new = torch.cat(list(model.calibration.images(model, datamodule.val_data)))
+    found = network.predict(held, network.infer(held), known=0).anomaly_map
+    later, itself = (network(image).anomaly_map for image in (new, held))
+    assert found.mean().item() == pytest.approx(later.mean().item(), rel=0.1)
+    assert itself.mean() < 0.9 * later.mean()
+    threshold = model.post_processor.pixel_threshold
+    assert (later > threshold).float().mean() < 0.05
+    assert threshold > upper_quantile(itself[..., ::4, ::4], 0.99)
+
+
+def test_a_bank_knows_a_number_of_images_at_most(root: Path) -> None:
+    """Half of them held out, where there are so many; the seed draws the others."""
+    model, _ = prepared(root)
+    (held, training), (_, others) = (
+        [torch.cat(part) for part in model.calibration.known(model, 4, seed)] for seed in (0, 1)
+    )
+    assert torch.equal(held, torch.cat(held_out(model))[:2])
+    known = known_images(model)[3:]
+    assert [sum(torch.equal(one, other) for other in known) for one in training] == [1, 1]
+    assert not torch.equal(training, others)
+
+
+def test_many_images_without_a_data_module_are_looked_at_in_part() -> None:
+    model = Calibrated()
+    items = [ImageItem(image=torch.full((3, SIDE, SIDE), number / 255)) for number in range(IMAGES + 5)]
+    loops = SimpleNamespace(epoch_loop=SimpleNamespace(val_loop=SimpleNamespace(_data_source=SimpleNamespace())))
+    loops.epoch_loop.val_loop._data_source.instance = None
+    loader = DataLoader(items, collate_fn=ImageBatch.collate)
+    model.calibration.find_images(SimpleNamespace(train_dataloader=loader, fit_loop=loops))
+    images = known_images(model)
+    assert len(images.unique()) == len(images) == len(model.calibration.held_out) == IMAGES
+    assert torch.equal(images, torch.cat(held_out(model))), "the numbers of a bank's images are theirs"
+
+
+def test_other_rules_give_the_scores_of_a_bank_prepared_by_them(root: Path) -> None:
+    """What `rescore` does: the images are found again, in their order."""
+    other = {"bank_pixel": 3.0, "bank_fine": 1.0}
+    (model, _), (expected, _) = prepared(root, seed=5), prepared(root, seed=5, weights={**OWN, **other})
+    weights = fingerprint(model.model)
+    before, model.model.score = model.model.known_scores, expected.model.score
+    model.calibration.refit = True
+    model.calibration._fit(model)
+    assert not torch.equal(model.model.known_scores, before)
+    torch.testing.assert_close(model.model.known_scores, expected.model.known_scores)
+    assert fingerprint(model.model) == weights, "they are no other weights"
+
+
+def test_what_was_trained_is_forgotten_and_what_a_bank_knows_is_not(root: Path) -> None:
+    model, _ = prepared(root)
+    model.calibration._fit(model)
+    model.model.score.forget()
+    scales = {name: model.model.score.scale(name).isfinite().all().item() for name in {**OWN, **BANK}}
+    assert scales == {**dict.fromkeys(OWN, False), **dict.fromkeys(BANK, True)}
+    assert len(model.model.known_scores) == COUNT
+
+
+def test_another_bank_is_told_by_its_fingerprint(root: Path) -> None:
+    """So a fit that broke leaves no scores of its beginning's bank."""
+    states = [fingerprint(prepared(root, seed)[0].model) for seed in (0, 0, 1)]
+    assert states[0] == states[1] != states[2]

@@ -93,8 +93,8 @@ def assert_own_scales(model: Any, fitted: Any) -> None:
     before = {
         name: value.clone() for name, value in model.state_dict().items() if "scale_" in name or "normal_" in name
     }
-    assert all(value.isfinite() for value in before.values())
-    again = HoldoutCalibration(0.1, 0.01)
+    assert all(value.isfinite().all() for value in before.values())
+    again = HoldoutCalibration(0.1, 0.05)
     again.__dict__.update({**fitted.calibration.__dict__, "_fitted": None, "_validated": (None, {}, {})})
     model._trainer = None
     again._fit(model.eval())
@@ -139,13 +139,13 @@ def test_nothing_stays_of_an_interrupted_fit(few_root: Path, tmp_path: Path, err
 
 
 def test_no_scores_stay_of_a_fit_that_broke_in_its_beginning(few_root: Path, tmp_path: Path) -> None:
-    """The second training of a model has changed its memory before its first step."""
+    """The second training of a model has changed its bank and its memory before its first step."""
     model, _ = fit(few_root, tmp_path, 4)
     settings = {"default_root_dir": tmp_path, "max_epochs": 2, "limit_val_batches": 0, **QUIET}
     grass = TextureDemo(root=tmp_path, category="grass", crop_size=70)
     with pytest.raises(RuntimeError):
         Engine(callbacks=[Break(RuntimeError, epoch=0)], **settings).fit(model, datamodule=grass)
-    with pytest.raises(ValueError, match="is not trained: it has no scale for pixel"):
+    with pytest.raises(ValueError, match="is not trained: it has no scale for correspondence, no threshold"):
         model.eval()(images((SIDE, SIDE), 1))
 
 

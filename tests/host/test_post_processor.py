@@ -10,7 +10,7 @@ from anomalib.data import ImageBatch, InferenceBatch
 from anomalib.engine import Engine
 from anomalib.post_processing import PostProcessor
 
-from anomalib_stc.host.post_processor import NormalPostProcessor
+from anomalib_stc.host.post_processor import NormalPostProcessor, summary
 from anomalib_stc.parts.quantile import upper_quantile
 from tests.host.tiny_model import SIDE, TinyModel, as_input, folder_data, noise, write_images
 from tests.runtimes import openvino_program
@@ -18,9 +18,10 @@ from tests.runtimes import openvino_program
 NORMAL_SCORES = torch.tensor([1.0, 1.5, 2.0, 1.2, 1.7, 1.1])
 
 
-def fitted(quantile: float = 0.99) -> NormalPostProcessor:
-    processor = NormalPostProcessor()
-    processor.fit_normals(NORMAL_SCORES, normal_maps(), quantile)
+def fitted(processor: NormalPostProcessor | None = None, rate: float = 0.01) -> NormalPostProcessor:
+    """Fit a post-processor, a new one if none is given, by the normal scores and all pixels of their maps."""
+    processor, maps = processor or NormalPostProcessor(), normal_maps()
+    processor.fit_normals(NORMAL_SCORES, summary(maps[:, None])[0], maps, rate)
     return processor
 
 
@@ -103,39 +104,57 @@ def test_few_normals_give_few_false_alarms(count: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("scores", "quantile", "message"),
+    ("scores", "rate", "message"),
     [
-        (torch.empty(0), 0.99, "0 values came"),
-        (torch.tensor([1.0, torch.nan]), 0.99, "finite ones only"),
-        (torch.ones(3), 1.0, "Quantile 1.0 came"),
+        (torch.empty(0), 0.01, "0 values came"),
+        (torch.tensor([1.0, torch.nan]), 0.01, "finite ones only"),
+        (torch.ones(3), 0.0, "Quantile 1.0 came"),
     ],
 )
-def test_unusable_scores_are_refused(scores: torch.Tensor, quantile: float, message: str) -> None:
+def test_unusable_scores_are_refused(scores: torch.Tensor, rate: float, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        NormalPostProcessor().fit_normals(scores, torch.rand(3, 4, 4), quantile)
+        NormalPostProcessor().fit_normals(scores, *summary(torch.rand(3, 1, 4, 4)), rate)
 
 
 def test_missing_maps_are_refused() -> None:
     with pytest.raises(ValueError, match="0 values came"):
-        NormalPostProcessor().fit_normals(NORMAL_SCORES, [], 0.99)
+        NormalPostProcessor().fit_normals(NORMAL_SCORES, torch.empty(0, 2), torch.empty(0), 0.01)
 
 
 def test_no_validation_uses_the_normal_thresholds() -> None:
-    processor = fitted()
-    expected = upper_quantile(NORMAL_SCORES, 0.99)
+    """A tenth of the rate of the pixels is above theirs: here one of 96."""
+    processor, maps = fitted(rate=0.1), normal_maps()
+    expected = upper_quantile(NORMAL_SCORES, 0.9)
     assert processor.image_threshold == expected
-    assert processor.pixel_threshold == expected
-    output = processor(InferenceBatch(pred_score=torch.stack([expected, expected * 1.01]), anomaly_map=normal_maps()))
+    assert processor.pixel_threshold == upper_quantile(maps, 0.99)
+    output = processor(InferenceBatch(pred_score=torch.stack([expected, expected * 1.01]), anomaly_map=maps))
     assert output.pred_label.tolist() == [False, True]
-    assert not output.pred_mask.any()
+    assert output.pred_mask.sum() == 1
 
 
-def test_maps_may_come_in_batches() -> None:
+def test_a_summary_has_the_ends_of_every_map_and_every_fourth_pixel() -> None:
+    maps = torch.arange(2 * 64.0).reshape(2, 1, 8, 8)
+    ends, pixels = summary(maps)
+    assert ends.tolist() == [[0, 63], [64, 127]]
+    assert pixels.tolist() == [0, 4, 32, 36, 64, 68, 96, 100]
+
+
+@pytest.mark.parametrize(("count", "told"), [(10, " (so few support a rate of 0.091 by themselves, not 0.05)"), (19, "")])
+def test_the_log_says_what_few_normals_support(count: int, told: str, caplog: pytest.LogCaptureFixture) -> None:
     processor = NormalPostProcessor()
-    processor.fit_normals(NORMAL_SCORES, (batch[:, None] for batch in normal_maps().split(4)), 0.99)
-    assert processor.state_dict().keys() == fitted().state_dict().keys()
-    for name, value in fitted().state_dict().items():
-        torch.testing.assert_close(processor.state_dict()[name], value, equal_nan=True)
+    processor.fit_normals(torch.arange(float(count)), *summary(normal_maps()[:, None]), 0.05)
+    with caplog.at_level(logging.INFO):
+        processor.on_fit_end(None, None)
+    assert caplog.messages[-1].endswith(f", the 0.95 quantile of {count} normal images{told}.")
+
+
+def test_what_is_forgotten_is_in_force_no_more() -> None:
+    processor = fitted()
+    validate(processor, [1.0, 2.0, 30.0, 40.0], [0, 0, 1, 1])
+    processor.forget()
+    unfitted = NormalPostProcessor().state_dict()
+    for name, value in processor.state_dict().items():
+        torch.testing.assert_close(value, unfitted[name], equal_nan=True, msg=name)
 
 
 @pytest.mark.parametrize("labels", [[0, 0, 0], None])
@@ -144,7 +163,7 @@ def test_validation_without_anomalies_changes_nothing(labels, validate_first: bo
     processor = NormalPostProcessor()
     if validate_first:
         validate(processor, [5.0, 6.0, 7.0], labels)
-    processor.fit_normals(NORMAL_SCORES, normal_maps(), 0.99)
+    fitted(processor)
     if not validate_first:
         validate(processor, [5.0, 6.0, 7.0], labels)
     for name, value in fitted().state_dict().items():
@@ -157,7 +176,7 @@ def test_validation_with_anomalies_keeps_anomalibs_thresholds(validate_first: bo
     processor, theirs = NormalPostProcessor(), PostProcessor()
     if validate_first:
         validate(processor, [1.0, 2.0, 3.0, 4.0], [0, 0, 1, 1])
-    processor.fit_normals(NORMAL_SCORES, normal_maps(), 0.99)
+    fitted(processor)
     if not validate_first:
         validate(processor, [1.0, 2.0, 3.0, 4.0], [0, 0, 1, 1])
     validate(theirs, [1.0, 2.0, 3.0, 4.0], [0, 0, 1, 1])
@@ -183,7 +202,7 @@ def test_a_later_folder_of_normals_replaces_old_anomalies() -> None:
     processor = NormalPostProcessor()
     validate(processor, [1.0, 2.0, 30.0, 40.0], [0, 0, 1, 1])
     validate(processor, [1.0, 2.0], [0, 0])
-    processor.fit_normals(NORMAL_SCORES, normal_maps(), 0.99)
+    fitted(processor)
     assert processor.image_threshold == fitted().image_threshold
     assert processor.image_max == fitted().image_max
 
@@ -204,7 +223,7 @@ class FittedModel(TinyModel):
     def on_train_epoch_start(self) -> None:
         images = torch.cat([as_input(noise((SIDE, SIDE), seed)) for seed in range(6)])
         predictions = self.model(images)
-        self.post_processor.fit_normals(predictions.pred_score, predictions.anomaly_map, 0.99)
+        self.post_processor.fit_normals(predictions.pred_score, *summary(predictions.anomaly_map), 0.01)
 
 
 @pytest.fixture

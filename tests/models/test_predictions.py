@@ -15,6 +15,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor
 
+from anomalib_stc.host.post_processor import summary
 from anomalib_stc.models import I3ad, ProxyAno, Stcm
 from tests.host.tiny_model import folder_data, write_images
 from tests.models.contract import QUIET, SIDE, images
@@ -25,19 +26,20 @@ from tests.models.stcm.test_model import SMALL as STCM
 BUILD: dict[str, Any] = {
     "stcm": lambda **given: Stcm(**STCM, **given),
     "proxy_ano": lambda **given: ProxyAno(**PROXY_ANO, **given),
-    "i3ad": lambda **given: I3ad(**I3AD, iterations=2, **given),
+    "i3ad": lambda **given: I3ad(**I3AD, iterations=1, **given),
 }
 IMAGE, MAP, MASK = 12, 4, 1  # bytes of a pixel
 KEPT = {"image": IMAGE, "reconstruction": IMAGE, "anomaly_map": MAP, "pred_mask": MASK}
 
 
 def scaled(model: Any) -> Any:
-    """Return a model with scales and thresholds of noise: enough to predict."""
+    """Return a model with bank, scales and thresholds of noise: enough to predict."""
     noise = images((SIDE, SIDE), 4)
     with torch.no_grad():
-        model.eval().model.calibrate(lambda: iter([noise]))
+        model.eval().model.prepare([noise], seed=0)
+        model.model.calibrate(lambda: iter([noise]))
         normal = model.model(noise)
-    model.post_processor.fit_normals(normal.pred_score, normal.anomaly_map, 0.9)
+    model.post_processor.fit_normals(normal.pred_score, *summary(normal.anomaly_map), 0.1)
     return model
 
 

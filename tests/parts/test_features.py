@@ -39,6 +39,12 @@ def test_every_level_has_unit_length(backbone: BackboneFeatures) -> None:
         torch.testing.assert_close(level.norm(dim=1), torch.ones(2, 8, 12), atol=1e-5, rtol=0)
 
 
+def test_a_bank_is_told_which_levels_are_where(backbone: BackboneFeatures) -> None:
+    """Finer than the grid, not coarser than it, all; colours are none of them."""
+    for features in (backbone, ColouredFeatures(backbone, 1.0)):
+        assert (features.finest, features.shallow, features.deep) == (24, 24 + 40, 24 + 40 + 112)
+
+
 def test_levels_are_the_networks_own_at_their_place(backbone: BackboneFeatures) -> None:
     image = images()
     fine, same, coarse = backbone.network((image - backbone.mean) / backbone.std)

@@ -48,11 +48,11 @@ class Stcm(ReconstructionModule, AnomalibModule):
         loss_weights: Weights of the losses: L1 of the fused image (``pixel``) and of the branches' images (``branch``),
             distance of the memories' read-outs to the texture features (``value``), difference of the structures of
             image and reconstruction (``structure``), ``adversarial``. What is not named keeps its default; 0 for none.
-        score_weights: Weights of the map's terms: distances to a bank of normal pixels (``bank_pixel``), of shallow
-            (``bank_fine``) and of all features (``bank_deep``), distance of the fused read-out to the image's features
-            (``correspondence``), ``pixel`` residual, difference of the edges of image and reconstruction
-            (``low_level``), the same of the ``semantic`` structures; with ``parts`` that costs a second pass of the
-            backbone.
+        score_weights: Weights of the map's terms: distances to a bank of normal pixels (``bank_pixel``) and features
+            (``bank_fine``, ``bank_texture``, ``bank_deep``, see `MemoryBank`), distance of the fused read-out to the
+            image's features (``correspondence``), ``pixel`` residual, difference of the edges of image and
+            reconstruction (``low_level``), the same of the ``semantic`` structures; with ``parts`` that costs a second
+            pass of the backbone.
         image_score: Image score from the map of the bank's terms: ``top`` (mean of the highest hundredth, above the
             image's median), ``max``, or ``mean`` for diffuse anomalies.
         smoothing: Width of the Gaussian on the map, in pixels.

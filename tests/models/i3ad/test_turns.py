@@ -6,6 +6,7 @@ import pytest
 import torch
 from anomalib.post_processing import PostProcessor
 
+from anomalib_stc.host.post_processor import summary
 from anomalib_stc.models import I3ad
 from anomalib_stc.models.i3ad import lightning_model
 from anomalib_stc.models.i3ad.turns import trace, turn_pictures
@@ -16,14 +17,15 @@ SMALL = {"image_size": SIDE, "codebook_items": 16}
 
 @pytest.fixture(scope="module")
 def model() -> I3ad:
-    """With scales and thresholds of noise, and two turns after the first."""
+    """With bank, scales and thresholds of noise, and two turns after the first."""
     torch.manual_seed(0)
     model = I3ad(**SMALL, iterations=2).eval()
     normals = images((SIDE, SIDE), 4, seed=5)
     with torch.no_grad():
+        model.model.prepare([normals], seed=0)
         model.model.calibrate(lambda: iter([normals]))
         normal = model.model(normals)
-    model.post_processor.fit_normals(normal.pred_score, normal.anomaly_map, 0.9)
+    model.post_processor.fit_normals(normal.pred_score, *summary(normal.anomaly_map), 0.1)
     return model
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from anomalib_stc.models import Stcm
+from anomalib_stc.parts.bank import DEPTHS
 from tests.models.contract import SIDE, ModelContract, fit, images, reloaded, untrained
 from tests.models.stcm.test_semantic import Segmentation, export
 from tests.parts.test_backbone import local_folder
@@ -16,8 +17,9 @@ SMALL = {"image_size": SIDE, "memory_items": 32}
 SWITCHES: dict[str, dict[str, Any]] = {
     "edges only": {"semantic": "none"},
     "no structure loss": {"loss_weights": {"structure": 0.0}},
-    "no structure score": {"score_weights": {"low_level": 0.0}},
+    "structure score": {"score_weights": {"low_level": 0.25}},
     "semantic score": {"score_weights": {"semantic": 0.25}},
+    "correspondence only": {"score_weights": dict.fromkeys(DEPTHS, 0.0)},
     "no adversarial loss": {"loss_weights": {"adversarial": 0.0}},
     "from scratch": {"backbone": "none"},
 }
@@ -59,15 +61,16 @@ def test_the_decoder_sees_only_what_the_memory_says() -> None:
     torch.testing.assert_close(first.reconstruction, second.reconstruction, rtol=0, atol=1e-5)
 
 
-def test_score_terms_are_one_on_held_out_normals_after_calibration() -> None:
+def test_trained_terms_average_to_one_on_held_out_normals() -> None:
     model = build().eval().model
     image = images((SIDE, SIDE), 3)
     with torch.no_grad():
         model.prepare([images((SIDE, SIDE), 4, seed=1)], seed=0)
         model.calibrate(lambda: iter([image]))
-        names = model.score.weights
-        combined = model.score.combine(model.residuals(model.infer(image), names), (SIDE, SIDE))
-    assert combined.mean().item() == pytest.approx(1, abs=0.02)
+        own = model.own_residuals(model.infer(image), model.score.own)
+    assert set(own) == {"correspondence", "pixel", "low_level", "semantic"}
+    for name, residual in own.items():
+        assert model.score.rarity(name, residual).mean().item() == pytest.approx(1, abs=0.05), name
 
 
 def test_a_checkpoint_needs_neither_program_nor_folder(demo_root: Path, tmp_path: Path) -> None:
@@ -112,11 +115,14 @@ def test_reconstruction_losses_name_every_term() -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ({"score_weights": {"edges": 1.0}}, "Score weights has edges, expected some of pixel, correspondence"),
+        (
+            {"score_weights": {"edges": 1.0}},
+            "Score weights has edges, expected some of bank_pixel, .*correspondence, pixel, low_level, semantic: ",
+        ),
         ({"loss_weights": {"pixel": -1.0}}, "Loss weights are"),
         ({"semantic": "none", "score_weights": {"semantic": 1.0}}, "Score weight 'semantic' came as 1.0, expected 0"),
         ({"memory_items": 0}, "Memory items came as 0"),
-        ({"image_score": "median"}, "Image score is 'median', expected one of max, top, mean"),
+        ({"image_score": "median"}, "Image score is 'median', expected one of top, max, mean"),
         (
             {"semantic_args": {"classes": 3}},
             "Semantic arguments came as .*, expected none where the structure is 'parts'",
