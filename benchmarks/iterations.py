@@ -21,6 +21,7 @@ from anomalib_stc.host.holdout import plain_loader
 from anomalib_stc.models import I3ad
 from anomalib_stc.models.i3ad.similarity import dissimilarity
 from anomalib_stc.models.i3ad.torch_model import Turn
+from anomalib_stc.parts.bank import DEPTHS
 from benchmarks import claims
 from benchmarks.arms.i3ad import AGGREGATIONS, aggregation, autoencoder, masked_by, no_skips
 from benchmarks.arms.signal_to_noise import SignalToNoise, defects
@@ -74,8 +75,8 @@ def trained(
 
 
 def given(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the arguments that all models have in common."""
-    return {"image_size": options.image_size, "visualizer": False}
+    """Return the arguments that all models have in common: what a memory bank finds says nothing of turns."""
+    return {"image_size": options.image_size, "visualizer": False, "score_weights": dict.fromkeys(DEPTHS, 0.0)}
 
 
 def images_of(model: Any, dataset: Any) -> Images:
@@ -145,7 +146,7 @@ def figures(model: Any, normal: list[Turn], found: list[Turn], test: Images) -> 
     network = model.model
     size = test.image.shape[-2:]
     aggregated = [{name: network.aggregate(turns, name) for name in network.score.weights} for turns in (normal, found)]
-    network.score.calibrate({name: residual.mean() for name, residual in aggregated[0].items()})
+    network.score.calibrate(aggregated[0])
     anomaly_map, score = network.score(aggregated[1], size)
     truth, defective = test.truth[:, 0].numpy(), test.truth.flatten(1).any(1).numpy()
     start, last = found[0].image, found[-1].image

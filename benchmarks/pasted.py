@@ -67,7 +67,8 @@ def residuals(model: ProxyAno, normals: Tensor, source: str) -> tuple[float, flo
     inside, outside = torch.zeros(2), torch.zeros(2)  # sum, pixels
     for _ in range(PASTES):
         image, mask = paste(normals, origin)
-        residual = model.model.residuals(model.model.infer(image), ["pixel"])["pixel"]
+        rebuilt = model.model.infer(image).reconstruction.clamp(0, 1)
+        residual = (image - rebuilt).abs().mean(1, keepdim=True)
         inside += torch.stack([(residual * mask).sum(), mask.sum()]).cpu()
         outside += torch.stack([(residual * (1 - mask)).sum(), (1 - mask).sum()]).cpu()
     return float(inside[0] / inside[1]), float(outside[0] / outside[1])

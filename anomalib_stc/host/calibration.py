@@ -28,7 +28,7 @@ from anomalib_stc.host.holdout import (
 )
 from anomalib_stc.host.post_processor import NormalPostProcessor, summary
 from anomalib_stc.host.precision import full_precision
-from anomalib_stc.host.state import Buffers, buffers_of, fingerprint, same_on_all_ranks, set_buffers
+from anomalib_stc.host.state import Buffers, buffers_of, fingerprint, is_of_bank, same_on_all_ranks, set_buffers
 from anomalib_stc.parts.bank import IMAGES
 from anomalib_stc.parts.scored_model import ScoredModel
 
@@ -67,6 +67,7 @@ class HoldoutCalibration(Callback):
         self._share = 0.0  # that is held out
         self._begun: int | None = None  # fingerprint of the weights that a fit began with
         self._fitted: int | None = None  # and of those that the scales belong to
+        self._bank: Buffers = {}  # what a bank has known since the fit began
         self._validated: tuple[int | None, Buffers, Buffers] = (None, {}, {})  # and of those a validation has seen
 
     def __getstate__(self) -> dict[str, Any]:
@@ -90,6 +91,12 @@ class HoldoutCalibration(Callback):
         """Note the weights that a fit begins with, a checkpoint's or an earlier fit's: their scales are right."""
         del trainer
         self._begun = fingerprint(pl_module.model)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        """Note what a bank knows: an average of weights may have begun before it did, and rounds whole numbers down."""
+        del trainer, batch
+        if batch_idx == 0 or not self._bank:  # an epoch may go on within
+            self._bank = {name: value for name, value in buffers_of(pl_module.model).items() if is_of_bank(name)}
 
     def split_again(self, trainer: Any) -> None:
         """Split by the share that a checkpoint brought, where the fit that goes on from it had split by another."""
@@ -232,6 +239,7 @@ class HoldoutCalibration(Callback):
         if self.held_out is None:
             return
         same_on_all_ranks(pl_module)
+        set_buffers(pl_module.model, self._bank)
         weights = fingerprint(pl_module.model)
         if weights == self._validated[0]:
             for part, buffers in zip((pl_module.model, pl_module.post_processor), self._validated[1:], strict=True):

@@ -25,6 +25,11 @@ def is_calibration(name: str) -> bool:
     return last in {"threshold", "scores"} or last.startswith("scale_")
 
 
+def is_of_bank(name: str) -> bool:
+    """Return whether an entry of a network's state is what a memory bank knows: nothing that is trained changes it."""
+    return name.startswith(("bank.", "score.scale_bank_"))
+
+
 def buffers_of(part: nn.Module | None) -> Buffers:
     """Return copies of all buffers of a part of a model."""
     return {} if part is None else {name: value.clone() for name, value in part.named_buffers()}

@@ -1,6 +1,7 @@
 """The programs that measure ProxyAno's own claims run, and say what they should of a small set."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -34,7 +35,7 @@ def test_pasted(category: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_a_residual_that_is_all_inside_is_found_there(monkeypatch: pytest.MonkeyPatch) -> None:
     """White patches of the next image on a black one, and a model that sees brightness."""
     model = ProxyAno(image_size=64, backbone="none").eval()
-    monkeypatch.setattr(model.model, "residuals", lambda seen, _: {"pixel": seen.image.mean(1, keepdim=True)})
+    monkeypatch.setattr(model.model, "infer", lambda image: SimpleNamespace(reconstruction=torch.zeros_like(image)))
     normals = torch.stack([torch.zeros(3, 64, 64), torch.ones(3, 64, 64)])
     inside, outside = pasted.residuals(model, normals, "batch")
     assert inside == pytest.approx(0.5, abs=0.1)  # white on black, then black on white

@@ -8,7 +8,7 @@ import pytest
 import torch
 from anomalib.metrics import F1AdaptiveThreshold
 
-from anomalib_stc.host.post_processor import NormalPostProcessor
+from anomalib_stc.host.post_processor import NormalPostProcessor, summary
 from benchmarks.one import build, thresholds_of
 from benchmarks.thresholds import PIXEL_SHARE, Thresholds
 from tests.models.contract import SIDE
@@ -35,7 +35,7 @@ def test_one_of_ours_has_raw_scores_and_its_own_thresholds() -> None:
     assert isinstance(model.post_processor, NormalPostProcessor)
     assert not model.post_processor.enable_normalization
     assert model.hparams["false_alarm_rate"] == 0.2
-    model.post_processor.fit_normals(torch.tensor([1.0, 3.0]), torch.tensor(MAPS[:2]), 0.9)
+    model.post_processor.fit_normals(torch.tensor([1.0, 3.0]), *summary(torch.tensor(MAPS[:2, None])), 0.1)
     kept = model.post_processor.image_threshold, model.post_processor.pixel_threshold
     assert thresholds_of(None, model, None, 0.2)[:2] == tuple(map(float, kept))  # type: ignore[arg-type]
 

@@ -139,7 +139,9 @@ def test_a_summary_has_the_ends_of_every_map_and_every_fourth_pixel() -> None:
     assert pixels.tolist() == [0, 4, 32, 36, 64, 68, 96, 100]
 
 
-@pytest.mark.parametrize(("count", "told"), [(10, " (so few support a rate of 0.091 by themselves, not 0.05)"), (19, "")])
+@pytest.mark.parametrize(
+    ("count", "told"), [(10, " (so few support a rate of 0.091 by themselves, not 0.05)"), (19, "")]
+)
 def test_the_log_says_what_few_normals_support(count: int, told: str, caplog: pytest.LogCaptureFixture) -> None:
     processor = NormalPostProcessor()
     processor.fit_normals(torch.arange(float(count)), *summary(normal_maps()[:, None]), 0.05)

@@ -324,24 +324,18 @@ class ModelContract(ABC):
         for image in real_images(real_set):
             assert_same(trained[0], programs[kind], image)
 
-    def test_export_in_bf16_stays_finite_and_near(self, trained: Any, exported: Any, demo_root: Path) -> None:
+    def test_export_in_bf16_stays_finite_and_near(self, trained: Any, exported: Any) -> None:
         """What users of a processor with bfloat16 get who give no hint: finite, and within .15 of the range.
 
-        But for the image score of an image that is rare everywhere: it is a difference of large numbers of eight bits.
+        The most is at single pixels of a flat image, .06 to .1 by the seed of this short training.
         """
         model, _ = trained
-        flat = torch.cat([made_images(name, (SIDE, SIDE)) for name in FLAT])
-        data = OrderedDemo(root=demo_root, crop_size=70)
-        data.setup()
-        seen = model.pre_processor.transform(torch.stack([data.test_data[place].image for place in range(0, 60, 6)]))
-        for given, near in ((flat, ["anomaly_map"]), (seen, ["anomaly_map", "pred_score"])):
-            with torch.no_grad():
-                expected = model(given)
-            result = openvino_program(exported["openvino"], "bf16")(given.numpy())
-            assert np.isfinite(result["pred_score"]).all()
-            for name in near:
-                wanted = getattr(expected, name).flatten()
-                np.testing.assert_allclose(result[name].reshape(-1), wanted, atol=0.15, rtol=0, err_msg=name)
+        given = torch.cat([made_images(name, (SIDE, SIDE)) for name in FLAT])
+        with torch.no_grad():
+            expected = model(given)
+        result = openvino_program(exported["openvino"], "bf16")(given.numpy())
+        for name in ("pred_score", "anomaly_map"):
+            np.testing.assert_allclose(result[name].reshape(-1), getattr(expected, name).flatten(), atol=0.15, rtol=0)
 
     def test_test_run_reports_metrics_and_draws_the_reconstruction(self, trained: Any, demo_root: Path) -> None:
         model, engine = trained

@@ -15,7 +15,7 @@ from tests.parts.exported import assert_exports_agree
 
 SIZE = (24, 32)
 GRID = (6, 8)  # of cells
-PLAIN = torch.cat([STEP * torch.arange(KNOTS), torch.ones(1)])  # residuals from 0 are as rare as they are large
+PLAIN = torch.cat([STEP * torch.arange(KNOTS), torch.ones(1)])  # residuals from 0 to 3.9 are as rare as large
 
 
 def noise(*shape: int) -> Tensor:

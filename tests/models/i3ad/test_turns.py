@@ -47,7 +47,7 @@ def test_maps_of_turns_have_the_scale_of_the_final_map(model: I3ad, kind: str) -
     processor = model.post_processor
     if kind == "anomalib's":
         processor = PostProcessor()
-        for name, value in {"pixel_min": 0, "pixel_max": 9, "_pixel_threshold": 4}.items():
+        for name, value in {"pixel_min": 0, "pixel_max": 90, "_pixel_threshold": 4}.items():
             getattr(processor, name).fill_(value)
     image = images((SIDE, SIDE), 2)
     image[1] /= 4
