@@ -114,12 +114,11 @@ def test_other_data_than_the_trainings_are_refused(
     assert not (tmp_path / "model.ckpt").exists()
 
 
-def test_a_training_goes_on_from_it(trained: tuple[ProxyAno, Path], demo_root: Path, tmp_path: Path) -> None:
-    new = rescore(str(trained[1]), data(demo_root), str(tmp_path / "model.ckpt"), image_score="max")
+def test_a_training_goes_on_from_it(changed: Path, demo_root: Path, tmp_path: Path) -> None:
     engine = Engine(default_root_dir=tmp_path, max_epochs=2, limit_val_batches=0, **QUIET)
-    engine.fit(ProxyAno(), datamodule=data(demo_root), ckpt_path=new)
+    engine.fit(ProxyAno(), datamodule=data(demo_root), ckpt_path=changed)
     assert engine.trainer.global_step == 2 * 7
-    assert engine.model.model.score.reduction == "max"
+    assert engine.model.model.score.reduction == "mean"
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,7 @@ class HoldoutCalibration(Callback):
 
     def forget(self) -> None:
         """Forget the images and weights of a fit."""
+        self.bank_mark = ""  # of the images that the model's bank was made of
         self.training: Any = None
         self.held_out: Any = None
         self._apart = False  # whether the held-out images are not trained on

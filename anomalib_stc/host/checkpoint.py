@@ -37,6 +37,7 @@ class WholeCheckpoint(_Host):
         self.adopt(settled(type(self), self.portable_arguments, checkpoint[OWN]["arguments"], resumed))
         if resumed:
             self.calibration.split_again(self.trainer)
+        self.calibration.bank_mark = checkpoint[OWN]["held_out"]
         if self.calibration.held_out is None:  # else this run's own
             self.calibration.mark = checkpoint[OWN]["held_out"]
         with parts_of_checkpoint(self, checkpoint):

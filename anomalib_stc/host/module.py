@@ -163,15 +163,20 @@ class ReconstructionModule(WholeCheckpoint, ExactExport):
             self.model.features.load()
 
     def on_train_start(self) -> None:
-        """Prepare from images of this training, drawn by the run's seed, unless it goes on from where it was."""
+        """Prepare from images of this training, drawn by the run's seed, unless it goes on from where it was.
+
+        If it goes on with other images, its bank has to know these: thresholds come from what it says of them.
+        """
         self.calibration.find_images(self.trainer)
-        if self.trainer.global_step > 0:
+        goes_on = self.trainer.global_step > 0
+        if goes_on and self.calibration.mark == self.calibration.bank_mark:
             return
         seed = self.trainer.strategy.broadcast(torch.initial_seed() % 2**31)
         with isolate_rng(), full_precision(self.device):
             held_out, training = self.calibration.known(self, IMAGES, seed)
-            self.model.prepare(training, seed, held_out)
+            (self.model.fill_bank if goes_on else self.model.prepare)(training, seed, held_out)
         same_on_all_ranks(self)
+        self.calibration.bank_mark = self.calibration.mark
         self.prepared.fill_(value=True)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:

@@ -30,7 +30,7 @@ class AnomalyScore(nn.Module):
             computed for a map.
         sigma: Width of the Gaussian that smooths the map, in pixels; 0 for none.
         reduction: Image score from the smoothed map: ``top`` for the mean of the highest hundredth above the image's
-            own median, ``max``, or ``mean`` for diffuse anomalies.
+            own median, ``max``, or ``mean`` of all of it.
         bank: Names of the terms that a bank gives.
 
     Raises:

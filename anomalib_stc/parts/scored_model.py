@@ -61,13 +61,21 @@ class ScoredModel(nn.Module, ABC):
         Raises:
             ValueError: See `check_size`.
         """
+        images, features = self.fill_bank(normals, seed, held_out)
+        self.start(images[len(held_out) :], features[len(held_out) :], seed)
+
+    @torch.no_grad()
+    def fill_bank(
+        self, normals: list[Tensor], seed: int, held_out: Sequence[Tensor] = ()
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Fill the bank alone, if there is one; return all images and their features. Arguments as of `prepare`."""
         self.check_size(normals[0].shape[-2:])
         images = [checked(batch, self.dtype) for batch in [*held_out, *normals]]
         features = [self.features(batch) for batch in images]
         if self.bank is not None:
             self.bank.fit(images, features, seed)
             self._remember(self.bank, images, features)
-        self.start(images[len(held_out) :], features[len(held_out) :], seed)
+        return images, features
 
     @torch.no_grad()
     def remember(self, normals: list[Tensor]) -> None:

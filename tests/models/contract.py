@@ -345,18 +345,22 @@ class ModelContract(ABC):
         pictures = list(Path(engine.trainer.default_root_dir).rglob("*.png"))
         assert len(pictures) == 60
 
-    def test_predict_brings_the_reconstruction(self, trained: Any, demo_root: Path) -> None:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def predicted(cls, trained: Any, demo_root: Path) -> Any:
+        """The first batch of the test images."""
         model, engine = trained
-        batch = engine.predict(model, datamodule=OrderedDemo(root=demo_root, crop_size=70))[0]
-        assert batch.reconstruction.shape == batch.image.shape
-        assert 0 <= batch.reconstruction.min() <= batch.reconstruction.max() <= 1
+        return engine.predict(model, datamodule=OrderedDemo(root=demo_root, crop_size=70))[0]
+
+    def test_predict_brings_the_reconstruction(self, predicted: Any) -> None:
+        assert predicted.reconstruction.shape == predicted.image.shape
+        assert 0 <= predicted.reconstruction.min() <= predicted.reconstruction.max() <= 1
 
     def test_pickles_give_the_scores_of_predict(
-        self, trained: Any, demo_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, trained: Any, predicted: Any, demo_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """``--export_type torch`` in anomalib's inferencer, and a bare pickle; no training image is in them."""
         model, engine = trained
-        batch = engine.predict(model, datamodule=OrderedDemo(root=demo_root, crop_size=70))[0]
         path = engine.export(model, ExportType.TORCH, export_root=tmp_path)
         content = path.read_bytes() + pickle.dumps(model)
         assert not any(name.encode() in content for name in ("train/good", str(demo_root)))
@@ -364,7 +368,7 @@ class ModelContract(ABC):
         monkeypatch.setenv("TRUST_REMOTE_CODE", "1")
         inferencer = TorchInferencer(path)
         again = pickle.loads(pickle.dumps(model)).eval()
-        for image_path, score in zip(batch.image_path, batch.pred_score, strict=True):
+        for image_path, score in zip(predicted.image_path, predicted.pred_score, strict=True):
             assert inferencer.predict(image_path).pred_score.item() == pytest.approx(score.item(), abs=1e-5)
             with torch.no_grad():
                 alone = again(read_image(image_path, as_tensor=True)[None])

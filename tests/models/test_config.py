@@ -17,7 +17,6 @@ from anomalib_stc.models import I3ad, ProxyAno, Stcm
 CONFIGS = Path(__file__).parents[2] / "configs"
 WHOLE = {"stcm": Stcm, "proxy_ano": ProxyAno, "i3ad": I3ad}
 DELTAS = {
-    "proxy_ano_medical": {"image_score": "mean"},
     "proxy_ano_128": {"image_size": 128, "superpixels": 150, "smoothing": 2.0},
 }
 FROM_THE_HOST = {"self", "pre_processor", "post_processor", "evaluator", "visualizer"}

@@ -33,9 +33,10 @@ def trace(model: I3adModel, image: Tensor) -> list[TracedTurn]:
 
 def traced(model: I3adModel, output: Turns) -> list[TracedTurn]:
     """Return the same of what was inferred already."""
+    alone = [model.residuals(output._replace(turns=[turn]), model.score.weights) for turn in output.turns]
     return [
-        TracedTurn(turn.mask, turn.image.clamp(0, 1), model.score(turn.residuals, turn.image.shape[-2:])[0])
-        for turn in output.turns
+        TracedTurn(turn.mask, turn.image.clamp(0, 1), model.score(residuals, turn.image.shape[-2:])[0])
+        for turn, residuals in zip(output.turns, alone, strict=True)
     ]
 
 

@@ -20,9 +20,9 @@ class TestTraining(TrainingContract):
     able: ClassVar = {"image_size": 96, "cell": 8, "codebook_items": 100}
 
 
-def test_the_turns_are_drawn(demo_root: Path, tmp_path: Path) -> None:
+def test_the_turns_are_drawn(few_root: Path, tmp_path: Path) -> None:
     model = I3ad(**SMALL, iterations=2)
-    data = TextureDemo(root=demo_root, crop_size=70)
+    data = TextureDemo(root=few_root, crop_size=70)
     engine = Engine(default_root_dir=tmp_path, max_epochs=1, **QUIET)
     engine.fit(model, datamodule=data)
     engine.test(model, datamodule=data)

@@ -33,10 +33,10 @@ def test_later_epochs_wait_for_no_superpixels(demo_root: Path, tmp_path: Path, m
     assert calls == [0] * 54
 
 
-def test_pictures(demo_root: Path, tmp_path: Path) -> None:
+def test_pictures(few_root: Path, tmp_path: Path) -> None:
     """A test run draws image, proxy, reconstruction and map."""
     model = ProxyAno(**SMALL)
-    data = TextureDemo(root=demo_root, crop_size=70)
+    data = TextureDemo(root=few_root, crop_size=70)
     engine = Engine(default_root_dir=tmp_path, max_epochs=2, **QUIET)
     engine.fit(model, datamodule=data)
     batch = engine.predict(model, datamodule=data)[0]
