@@ -114,7 +114,7 @@ class TestByTheCommandLine:
         ("kind", "suffix"),
         [
             ("torch", "model.pt"),
-            ("onnx", "model.onnx"),
+            pytest.param("onnx", "model.onnx", marks=pytest.mark.slow),  # the contract exports by Python
             pytest.param("openvino", "model.xml", marks=pytest.mark.slow),  # the README's own command, in test_readme
         ],
     )
@@ -227,7 +227,8 @@ def test_k_fold(name: str, root: Path, tmp_path: Path) -> None:
         assert_usable(checkpoint_in(tmp_path / f"{number}m"), name)
 
 
-@pytest.mark.parametrize("name", LONG)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ALL)
 def test_tiled_ensemble(name: str, many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Four models of a tile each find planted defects of the whole."""
     monkeypatch.chdir(tmp_path)

@@ -151,3 +151,14 @@ def test_by_the_command_line(trained: tuple[ProxyAno, Path], demo_root: Path, tm
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert (tmp_path / "new.ckpt").exists()
+
+
+def test_a_training_that_goes_on_with_other_images_tells_its_bank_of_them(
+    trained: tuple[ProxyAno, Path], few_root: Path, tmp_path: Path
+) -> None:
+    """Thresholds come from what a bank says of this run's images, by their number."""
+    model = ProxyAno(**SMALL)
+    engine = Engine(default_root_dir=tmp_path, max_epochs=2, **QUIET)
+    engine.fit(model, datamodule=data(few_root), ckpt_path=trained[1])
+    bank: Any = model.model.bank
+    assert (len(trained[0].model.bank.known_scores), len(bank.known_scores)) == (60, 12)

@@ -14,6 +14,7 @@ from anomalib_stc.parts.tail import KNOTS, fitted, rarity
 
 ImageScore = Literal["top", "max", "mean"]
 SHARE = 0.01
+ANY = 1e4  # above every median, in half precision too
 
 
 class AnomalyScore(nn.Module):
@@ -50,6 +51,8 @@ class AnomalyScore(nn.Module):
         self.telling = {name: weight for name, weight in self.weights.items() if name in bank} or self.weights
         self.sigma = sigma
         self.reduction = reduction
+        self.scale_bank_median: Tensor
+        self.register_buffer("scale_bank_median", torch.tensor(ANY))  # the highest of normal images, if a bank has some
         for name in self.terms:
             self.register_buffer(f"scale_{name}", torch.full((KNOTS + 1,), torch.nan))
 
@@ -77,12 +80,26 @@ class AnomalyScore(nn.Module):
         rare = {name: self.rarity(name, residuals[name]) for name in self.weights}
         cells = self.smooth_cells(rare, self.weights, size)
         telling = cells if self.telling == self.weights else self.smooth_cells(rare, self.telling, size)
-        return resize_maps(cells, size), REDUCTIONS[self.reduction](telling)
+        return resize_maps(cells, size), self.reduce(telling)
 
-    def image_score(self, residuals: Mapping[str, Tensor], size: tuple[int, ...]) -> Tensor:
-        """Return the image score (B,) alone; the terms that it is made of are enough."""
+    def telling_cells(self, residuals: Mapping[str, Tensor], size: tuple[int, ...]) -> Tensor:
+        """Return the cells (B, 1, H / 4, W / 4) that the image score is made of; its own terms are enough."""
         rare = {name: self.rarity(name, residuals[name]) for name in self.telling}
-        return REDUCTIONS[self.reduction](self.smooth_cells(rare, self.telling, size))
+        return self.smooth_cells(rare, self.telling, size)
+
+    def reduce(self, cells: Tensor) -> Tensor:
+        """Return the image score (B,) of telling cells (B, 1, h, w)."""
+        return REDUCTIONS[self.reduction](cells, self.scale_bank_median)
+
+    @torch.no_grad()
+    def score_normals(self, cells: Tensor) -> Tensor:
+        """Return the image scores (n,) of all images of a bank, and note how high their medians may be.
+
+        Args:
+            cells: Their telling cells (n, 1, h, w), each image compared with the others.
+        """
+        self.scale_bank_median.copy_(upper_half(cells)[:, -1].max())
+        return self.reduce(cells)
 
     def rarity(self, name: str, residual: Tensor) -> Tensor:
         """Return how rare a term's residuals (B, 1, h, w) are."""
@@ -135,24 +152,33 @@ def mean(maps: Mapping[str, Tensor], weights: Mapping[str, float], size: tuple[i
     return sum(terms[1:], terms[0]) / sum(weights.values())
 
 
-def highest(cells: Tensor) -> Tensor:
+def highest(cells: Tensor, usual: Tensor) -> Tensor:
     """Return the maxima (B,) of maps (B, 1, h, w)."""
+    del usual
     return cells.flatten(1).amax(1)
 
 
-def top(cells: Tensor) -> Tensor:
+def top(cells: Tensor, usual: Tensor) -> Tensor:
     """Return how far the mean of the highest hundredth of cells is above their median (B,), of maps (B, 1, h, w).
 
-    What is strange everywhere, as another light, is so taken out of the score.
+    What is a little strange everywhere, as another light, is so taken out of the score. A black image is as strange
+    everywhere as can be: more than the highest median of normal images, ``usual``, is not taken out.
     """
+    upper = upper_half(cells)
+    few = max(1, round(SHARE * cells.flatten(1).shape[1]))
+    return upper[:, :few].mean(1) - torch.minimum(upper[:, -1], usual)
+
+
+def upper_half(cells: Tensor) -> Tensor:
+    """Return the upper half of the values (B, n) of maps (B, 1, h, w), the highest first, the median last."""
     flat = cells.flatten(1)
-    upper = flat.topk(flat.shape[1] // 2 + 1, dim=1).values
-    return upper[:, : max(1, round(SHARE * flat.shape[1]))].mean(1) - upper[:, -1]
+    return flat.topk(flat.shape[1] // 2 + 1, dim=1).values
 
 
-def average(cells: Tensor) -> Tensor:
+def average(cells: Tensor, usual: Tensor) -> Tensor:
     """Return the means (B,) of maps (B, 1, h, w)."""
+    del usual
     return cells.flatten(1).mean(1)
 
 
-REDUCTIONS: Final[dict[str, Callable[[Tensor], Tensor]]] = {"top": top, "max": highest, "mean": average}
+REDUCTIONS: Final[dict[str, Callable[[Tensor, Tensor], Tensor]]] = {"top": top, "max": highest, "mean": average}

@@ -92,7 +92,8 @@ class ScoredModel(nn.Module, ABC):
         found = [bank.without(batch, known, start, names) for batch, known, start in batches]
         self.score.calibrate({name: torch.cat([batch[name] for batch in found]) for name in names})
         if self.score.by_bank:
-            bank.keep(torch.cat([self.score.image_score(batch, images[0].shape[-2:]) for batch in found]))
+            cells = torch.cat([self.score.telling_cells(batch, images[0].shape[-2:]) for batch in found])
+            bank.keep(self.score.score_normals(cells))
 
     @abstractmethod
     def start(self, images: list[Tensor], features: list[Tensor], seed: int) -> None:

@@ -318,7 +318,7 @@ def test_the_scores_of_a_bank_are_those_of_all_normal_images(root: Path) -> None
         for depth in other.bank.depths.values():
             depth.items[depth.source == number] = 100.0
         distances = other.bank(image[None], other.features(image[None]), BANK)
-        score = other.score.image_score(distances, image.shape[-2:])
+        score = other.score.reduce(other.score.telling_cells(distances, image.shape[-2:]))
         torch.testing.assert_close(model.model.known_scores[number : number + 1], score)
 
 

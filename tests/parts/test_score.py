@@ -15,6 +15,7 @@ from tests.parts.exported import assert_exports_agree
 
 SIZE = (24, 32)
 GRID = (6, 8)  # of cells
+MUCH = torch.tensor(1e4)  # a median that no image has
 PLAIN = torch.cat([STEP * torch.arange(KNOTS), torch.ones(1)])  # residuals from 0 to 3.9 are as rare as large
 
 
@@ -115,16 +116,28 @@ def test_image_score_is_of_the_smoothed_map(reduction: str) -> None:
 def test_top_is_the_mean_of_a_hundredth_of_the_cells_above_the_median() -> None:
     cells = torch.full((1, 1, 20, 20), 5.0)  # 400, of which 4 count
     cells[..., 2:4, 1] = torch.tensor([8.0, 6.0])
-    assert top(cells).item() == pytest.approx((3 + 1 + 0 + 0) / 4)
-    assert top(torch.full((2, 1, 1, 1), 5.0)).tolist() == [0, 0]
+    assert top(cells, MUCH).item() == pytest.approx((3 + 1 + 0 + 0) / 4)
+    assert top(torch.full((2, 1, 1, 1), 5.0), MUCH).tolist() == [0, 0]
 
 
 def test_top_does_not_see_what_is_everywhere() -> None:
     """As another light; others do."""
     cells = noise(2, 1, 20, 20)
-    torch.testing.assert_close(top(cells + 3), top(cells), atol=1e-5, rtol=0)
+    torch.testing.assert_close(top(cells + 3, MUCH), top(cells, MUCH), atol=1e-5, rtol=0)
     for name in ("max", "mean"):
-        torch.testing.assert_close(REDUCTIONS[name](cells + 3), REDUCTIONS[name](cells) + 3)
+        torch.testing.assert_close(REDUCTIONS[name](cells + 3, MUCH), REDUCTIONS[name](cells, MUCH) + 3)
+
+
+def test_what_is_stranger_everywhere_than_any_normal_image_is_seen() -> None:
+    """A black image is as strange everywhere as can be, and no normal one."""
+    score = plain({"a": 1.0}, reduction="top")
+    normals = noise(5, 1, *GRID)
+    known = score.score_normals(normals)
+    torch.testing.assert_close(known, top(normals, MUCH))
+    usual = normals.flatten(1).median(1).values.max()
+    everywhere = score({"a": torch.full((1, 1, *GRID), 3.0)}, SIZE)[1]
+    torch.testing.assert_close(everywhere, 3 - usual[None], atol=0.05, rtol=0)
+    assert everywhere > known.max()
 
 
 @pytest.mark.parametrize(
@@ -144,7 +157,9 @@ def test_the_image_score_is_told_by_the_bank(weights: dict[str, float], telling:
     torch.testing.assert_close(anomaly_map, plain(weights, 6.0)(residuals, SIZE)[0])
     expected = plain(telling, 6.0, "top")({name: residuals[name] for name in telling}, SIZE)[1]
     torch.testing.assert_close(found, expected)
-    torch.testing.assert_close(score.image_score({name: residuals[name] for name in telling}, SIZE), expected)
+    torch.testing.assert_close(
+        score.reduce(score.telling_cells({name: residuals[name] for name in telling}, SIZE)), expected
+    )
     assert score.by_bank == ("a" not in telling)
     assert score.own == ("a", "d")
 

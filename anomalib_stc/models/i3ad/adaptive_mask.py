@@ -49,21 +49,22 @@ class AdaptiveMask(nn.Module):
         fits = self.side**2 <= most
         check("Mask dilation", self.dilation, fits, f"a cell and its neighbours to be at most {most} cells")
 
-    def forward(self, residual: Tensor) -> Tensor:
-        """Return masks (B, 1, H, W), 1 where hidden, from residuals (B, 1, H, W).
+    def forward(self, cells: Tensor) -> Tensor:
+        """Return masks (B, 1, H, W), 1 where hidden, from residuals of cells (B, 1, H/8, W/8).
 
         Raises:
             ValueError: See `check_size`.
         """
-        self.check_size(residual.shape[-2:])
-        around = F.max_pool2d(cell_means(residual), self.side, 1, self.dilation)
-        cap = around.flatten(1).topk(self.most(residual.shape[-2:]) + 1).values[:, -1, None, None, None]
-        hidden = (around > torch.maximum(cap, self.threshold)).to(residual.dtype)
+        size = (cells.shape[-2] * GRID_STRIDE, cells.shape[-1] * GRID_STRIDE)
+        self.check_size(size)
+        around = F.max_pool2d(cells, self.side, 1, self.dilation)
+        cap = around.flatten(1).topk(self.most(size) + 1).values[:, -1, None, None, None]
+        hidden = (around > torch.maximum(cap, self.threshold)).to(cells.dtype)
         return F.interpolate(hidden, scale_factor=GRID_STRIDE, mode="nearest")
 
     @torch.no_grad()
     def calibrate(self, cells: Tensor) -> None:
-        """Set the threshold from the cells' mean residuals (n, 1, h, w) of held-out normal images."""
+        """Set the threshold from residuals of cells (n, 1, h, w) of held-out normal images."""
         self.threshold.copy_(upper_quantile(cells, self.normal))
 
 

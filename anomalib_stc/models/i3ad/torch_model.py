@@ -134,7 +134,7 @@ class I3adModel(ScoredModel):
             features = self.features(image)
         turns = [self.first(image, features)]
         for _ in range(self.iterations):
-            mask = self.mask(self.suspicion.combine(turns[-1].residuals, image.shape[-2:]))
+            mask = self.mask(self.suspicious(turns[-1]))
             turns.append(self.turn(image, features, mask, self.inpaint.fill(image, mask)))
         return Turns(image, features, turns)
 
@@ -178,17 +178,22 @@ class I3adModel(ScoredModel):
 
         Of an image a number a cell and term is kept, 8 KiB at 256 px: the mask's residual is a sum of these terms.
         """
-        first = [self.suspicious_cells(image) for image in normals()]
+        images = (checked(image, self.dtype) for image in normals())
+        first = [self.suspicious_cells(self.first(image, self.features(image))) for image in images]
         cells = {name: torch.cat([turn[name] for turn in first]) for name in self.suspicion.terms}
         self.suspicion.calibrate(cells)
         self.mask.calibrate(self.suspicion.combine(cells, next(iter(cells.values())).shape[-2:]))
         super().calibrate(normals)
 
-    def suspicious_cells(self, image: Tensor) -> dict[str, Tensor]:
-        """Return the cells' means (B, 1, H/8, W/8) of the mask's residuals, by term, in the first turn of images."""
-        image = checked(image, self.dtype)
-        residuals = self.first(image, self.features(image)).residuals
-        return {name: cell_means(resize_maps(residuals[name], image.shape[-2:])) for name in self.suspicion.terms}
+    def suspicious_cells(self, turn: Turn) -> dict[str, Tensor]:
+        """Return the cells' means (B, 1, H/8, W/8) of the mask's residuals of a turn, by term."""
+        size = turn.image.shape[-2:]
+        return {name: cell_means(resize_maps(turn.residuals[name], size)) for name in self.suspicion.terms}
+
+    def suspicious(self, turn: Turn) -> Tensor:
+        """Return how suspicious the cells (B, 1, H/8, W/8) of a turn are."""
+        cells = self.suspicious_cells(turn)
+        return self.suspicion.combine(cells, next(iter(cells.values())).shape[-2:])
 
 
 def kept(residuals: Sequence[Tensor], masks: Sequence[Tensor]) -> list[Tensor]:
