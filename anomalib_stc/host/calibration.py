@@ -93,11 +93,10 @@ class HoldoutCalibration(Callback):
         del trainer
         self._begun = fingerprint(pl_module.model)
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+    def note_bank(self, pl_module: Any) -> None:
         """Note what a bank knows: an average of weights may have begun before it did, and rounds whole numbers down."""
-        del trainer, batch
-        if batch_idx == 0 or not self._bank:  # an epoch may go on within
-            self._bank = {name: value for name, value in buffers_of(pl_module.model).items() if is_of_bank(name)}
+        self.bank_mark = self.mark
+        self._bank = {name: value for name, value in buffers_of(pl_module.model).items() if is_of_bank(name)}
 
     def split_again(self, trainer: Any) -> None:
         """Split by the share that a checkpoint brought, where the fit that goes on from it had split by another."""

@@ -1,6 +1,6 @@
 """What all models of this package share as models of anomalib: steps, optimiser, before and after training."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from math import inf
 from typing import Any, Final
 
@@ -169,14 +169,16 @@ class ReconstructionModule(WholeCheckpoint, ExactExport):
         """
         self.calibration.find_images(self.trainer)
         goes_on = self.trainer.global_step > 0
-        if goes_on and self.calibration.mark == self.calibration.bank_mark:
-            return
+        if not goes_on or self.calibration.mark != self.calibration.bank_mark:
+            self._prepare(self.model.fill_bank if goes_on else self.model.prepare)
+        self.calibration.note_bank(self)
+
+    def _prepare(self, prepare: Callable[..., Any]) -> None:
         seed = self.trainer.strategy.broadcast(torch.initial_seed() % 2**31)
         with isolate_rng(), full_precision(self.device):
             held_out, training = self.calibration.known(self, IMAGES, seed)
-            (self.model.fill_bank if goes_on else self.model.prepare)(training, seed, held_out)
+            prepare(training, seed, held_out)
         same_on_all_ranks(self)
-        self.calibration.bank_mark = self.calibration.mark
         self.prepared.fill_(value=True)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:

@@ -1,6 +1,6 @@
 """From residual maps to a calibrated anomaly map and an image score, inside the exported graph."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from math import inf
 from typing import Final, Literal, get_args
 
@@ -77,15 +77,14 @@ class AnomalyScore(nn.Module):
             residuals: One map (B, 1, h, w) a term, any resolution; must hold every term with a weight.
             size: Height and width of the map.
         """
-        rare = {name: self.rarity(name, residuals[name]) for name in self.weights}
+        rare = self.rarities(residuals, self.weights)
         cells = self.smooth_cells(rare, self.weights, size)
         telling = cells if self.telling == self.weights else self.smooth_cells(rare, self.telling, size)
         return resize_maps(cells, size), self.reduce(telling)
 
     def telling_cells(self, residuals: Mapping[str, Tensor], size: tuple[int, ...]) -> Tensor:
         """Return the cells (B, 1, H / 4, W / 4) that the image score is made of; its own terms are enough."""
-        rare = {name: self.rarity(name, residuals[name]) for name in self.telling}
-        return self.smooth_cells(rare, self.telling, size)
+        return self.smooth_cells(self.rarities(residuals, self.telling), self.telling, size)
 
     def reduce(self, cells: Tensor) -> Tensor:
         """Return the image score (B,) of telling cells (B, 1, h, w)."""
@@ -101,13 +100,17 @@ class AnomalyScore(nn.Module):
         self.scale_bank_median.copy_(upper_half(cells)[:, -1].max())
         return self.reduce(cells)
 
+    def rarities(self, residuals: Mapping[str, Tensor], names: Iterable[str]) -> dict[str, Tensor]:
+        """Return how rare the residuals (B, 1, h, w) of some terms are."""
+        return {name: self.rarity(name, residuals[name]) for name in names}
+
     def rarity(self, name: str, residual: Tensor) -> Tensor:
         """Return how rare a term's residuals (B, 1, h, w) are."""
         return rarity(residual, self.scale(name))
 
     def combine(self, residuals: Mapping[str, Tensor], size: tuple[int, ...]) -> Tensor:
         """Return the weighted mean of the terms' rarity (B, 1, *size)."""
-        return mean({name: self.rarity(name, residuals[name]) for name in self.weights}, self.weights, size)
+        return mean(self.rarities(residuals, self.weights), self.weights, size)
 
     def smooth_cells(self, rare: Mapping[str, Tensor], weights: Mapping[str, float], size: tuple[int, ...]) -> Tensor:
         """Return the mean of rarities (B, 1, H / 4, W / 4) of images of a size, smooth; no residual is finer."""

@@ -20,11 +20,11 @@ from benchmarks.report.plots import (
     LEFT,
     RIGHT,
     TOP,
-    _line,
-    _svg,
-    _text,
-    _tick,
     colours,
+    draw_line,
+    draw_svg,
+    draw_text,
+    draw_tick,
     spread,
 )
 from benchmarks.report.results import Results, read_results
@@ -101,8 +101,8 @@ class Frame(NamedTuple):
         places = [(count, self.across(count)) for count in self.counts]
         heights = [(value, self.down(value)) for value in values]
         return [
-            *(_tick(str(count), (x, TOP, x, BOTTOM), (x, BOTTOM + 16), "middle") for count, x in places),
-            *(_tick(f"{value:.2f}", (LEFT, y, SIDE, y), (LEFT - 7, y + 4), "end") for value, y in heights),
+            *(draw_tick(str(count), (x, TOP, x, BOTTOM), (x, BOTTOM + 16), "middle") for count, x in places),
+            *(draw_tick(f"{value:.2f}", (LEFT, y, SIDE, y), (LEFT - 7, y + 4), "end") for value, y in heights),
         ]
 
 
@@ -113,13 +113,14 @@ def plot(curves: pd.DataFrame, label: str, palette: dict[str, str]) -> Element:
     lines = [part for model, colour in palette.items() for part in _curve(pixels[model], colour)]
     ends = spread([curve["mean"].iloc[-1] for curve in pixels.values()])
     names = [
-        _text(model, SIDE + 6, end + 4, "start", fill=palette[model]) for model, end in zip(palette, ends, strict=True)
+        draw_text(model, SIDE + 6, end + 4, "start", fill=palette[model])
+        for model, end in zip(palette, ends, strict=True)
     ]
     titles = [
-        _text(NORMALS, (LEFT + SIDE) / 2, HEIGHT - 10, "middle"),
-        _text(label, 0, 0, "middle", transform=f"translate(13 {(TOP + BOTTOM) / 2}) rotate(-90)"),
+        draw_text(NORMALS, (LEFT + SIDE) / 2, HEIGHT - 10, "middle"),
+        draw_text(label, 0, 0, "middle", transform=f"translate(13 {(TOP + BOTTOM) / 2}) rotate(-90)"),
     ]
-    return _svg(HEIGHT, f"{label} over {NORMALS}", [*frame.grid(), *lines, *names, *titles])
+    return draw_svg(HEIGHT, f"{label} over {NORMALS}", [*frame.grid(), *lines, *names, *titles])
 
 
 def _curve(pixels: pd.DataFrame, colour: str) -> list[Element]:
@@ -127,7 +128,7 @@ def _curve(pixels: pd.DataFrame, colour: str) -> list[Element]:
     corners = " ".join(f"{x:.1f},{y:.1f}" for x, y in pixels["mean"].items())
     parts = [element("polyline", points=corners, fill="none", stroke=colour, stroke_width=2)]
     for x, row in pixels.iterrows():
-        parts.append(_line(x, row["min"], x, row["max"], stroke=colour, stroke_width=1.5))
+        parts.append(draw_line(x, row["min"], x, row["max"], stroke=colour, stroke_width=1.5))
         parts.append(element("circle", cx=f"{x:.1f}", cy=f"{row['mean']:.1f}", r=4, fill=colour))
     return parts
 

@@ -50,22 +50,22 @@ def scatter(points: list[Point], x_label: str, y_label: str) -> Element:
         return BOTTOM - (BOTTOM - TOP) * (y - y_low) / (y_high - y_low)
 
     lines = [
-        _tick(f"{x:g}", (across(x), TOP, across(x), BOTTOM), (across(x), BOTTOM + 16), "middle")
+        draw_tick(f"{x:g}", (across(x), TOP, across(x), BOTTOM), (across(x), BOTTOM + 16), "middle")
         for x in _round_numbers(x_low, x_high)
     ]
     for i in range(round((y_high - y_low) / step) + 1):
         y = y_low + i * step
-        lines.append(_tick(f"{y:.2f}", (LEFT, down(y), RIGHT, down(y)), (LEFT - 7, down(y) + 4), "end"))
+        lines.append(draw_tick(f"{y:.2f}", (LEFT, down(y), RIGHT, down(y)), (LEFT - 7, down(y) + 4), "end"))
     heights = spread([down(point.y) for point in points])
     marks = [
         _mark(point, across(point.x) if point.x > 0 else None, down(point.y), at)
         for point, at in zip(points, heights, strict=True)
     ]
     titles = [
-        _text(x_label, (LEFT + RIGHT) / 2, HEIGHT - 10, "middle"),
-        _text(y_label, 0, 0, "middle", transform=f"translate(13 {(TOP + BOTTOM) / 2}) rotate(-90)"),
+        draw_text(x_label, (LEFT + RIGHT) / 2, HEIGHT - 10, "middle"),
+        draw_text(y_label, 0, 0, "middle", transform=f"translate(13 {(TOP + BOTTOM) / 2}) rotate(-90)"),
     ]
-    return _svg(HEIGHT, f"{y_label} against {x_label}", [*lines, *marks, *titles])
+    return draw_svg(HEIGHT, f"{y_label} against {x_label}", [*lines, *marks, *titles])
 
 
 def spread(heights: list[float]) -> list[float]:
@@ -81,29 +81,29 @@ def bars(groups: dict[str, list[Bar]], label: str) -> Element:
     parts: list[Element] = []
     top = 4
     for name, group in groups.items():
-        parts.append(_text(_short(name, 60), 0, top + 13, "start", full=name, class_="group"))
+        parts.append(draw_text(_short(name, 60), 0, top + 13, "start", full=name, class_="group"))
         parts += [_bar(bar, top + 18 + 16 * i) for i, bar in enumerate(group)]
         top += 30 + 16 * len(group)
     ticks = [
-        _tick(f"{x:g}", (_along(x), 20, _along(x), top), (_along(x), top + 15), "middle")
+        draw_tick(f"{x:g}", (_along(x), 20, _along(x), top), (_along(x), top + 15), "middle")
         for x in (0, 0.25, 0.5, 0.75, 1)
     ]
-    return _svg(top + 22, label, ticks + parts)
+    return draw_svg(top + 22, label, ticks + parts)
 
 
 def _bar(bar: Bar, top: float) -> Element:
-    parts = [_text(_short(bar.name, 18), NAME - 7, top + 11, "end", full=bar.name)]
+    parts = [draw_text(_short(bar.name, 18), NAME - 7, top + 11, "end", full=bar.name)]
     if math.isnan(bar.mean):
-        return element("g", *parts, _text("-", VALUE, top + 11, "start"))
+        return element("g", *parts, draw_text("-", VALUE, top + 11, "start"))
     size = {"x": NAME, "y": top + 1, "width": f"{_along(bar.mean) - NAME:.1f}", "height": 12}
     parts.append(element("rect", fill=bar.colour, **size))
     value = f"{bar.mean:.3f}"
     if not math.isnan(bar.deviation):
         ends = _along(max(0, bar.mean - bar.deviation)), _along(min(1, bar.mean + bar.deviation))
-        parts.append(_line(ends[0], top + 7, ends[1], top + 7, class_="whisker"))
-        parts += [_line(end, top + 4, end, top + 10, class_="whisker") for end in ends]
+        parts.append(draw_line(ends[0], top + 7, ends[1], top + 7, class_="whisker"))
+        parts += [draw_line(end, top + 4, end, top + 10, class_="whisker") for end in ends]
         value += f" ± {bar.deviation:.3f}"
-    return element("g", *parts, _text(value, VALUE, top + 11, "start"))
+    return element("g", *parts, draw_text(value, VALUE, top + 11, "start"))
 
 
 def _along(share: float) -> float:
@@ -113,12 +113,12 @@ def _along(share: float) -> float:
 def _mark(point: Point, x: float | None, y: float, label_y: float) -> Element:
     name = _short(point.name, 28)
     if x is None:
-        line = _line(LEFT, y, RIGHT, y, stroke=point.colour, stroke_width=1.5, stroke_dasharray="5 4")
-        return element("g", line, _text(name, LEFT + 5, label_y - 4, "start", full=point.name, fill=point.colour))
+        line = draw_line(LEFT, y, RIGHT, y, stroke=point.colour, stroke_width=1.5, stroke_dasharray="5 4")
+        return element("g", line, draw_text(name, LEFT + 5, label_y - 4, "start", full=point.name, fill=point.colour))
     dot = element("circle", cx=f"{x:.1f}", cy=f"{y:.1f}", r=6, fill=point.colour)
     after = x < (LEFT + RIGHT) / 2
     at = (x + 10, "start") if after else (x - 10, "end")
-    return element("g", dot, _text(name, at[0], label_y + 4, at[1], full=point.name, fill=point.colour))
+    return element("g", dot, draw_text(name, at[0], label_y + 4, at[1], full=point.name, fill=point.colour))
 
 
 def _round_numbers(low: float, high: float) -> list[float]:
@@ -132,22 +132,25 @@ def _short(name: str, length: int) -> str:
     return name if len(name) <= length else f"{name[: length - 1]}…"
 
 
-def _tick(name: str, line: tuple[float, float, float, float], at: tuple[float, float], anchor: str) -> Element:
-    return element("g", _line(*line, class_="grid"), _text(name, *at, anchor, class_="tick"))
+def draw_tick(name: str, line: tuple[float, float, float, float], at: tuple[float, float], anchor: str) -> Element:
+    """Return a line of the grid and its number."""
+    return element("g", draw_line(*line, class_="grid"), draw_text(name, *at, anchor, class_="tick"))
 
 
-def _line(x1: float, y1: float, x2: float, y2: float, **attributes: object) -> Element:
+def draw_line(x1: float, y1: float, x2: float, y2: float, **attributes: object) -> Element:
+    """Return a line between two points."""
     ends = {"x1": f"{x1:.1f}", "y1": f"{y1:.1f}", "x2": f"{x2:.1f}", "y2": f"{y2:.1f}"}
     return element("line", **ends, **attributes)
 
 
-def _text(text: str, x: float, y: float, anchor: str, full: str = "", **attributes: object) -> Element:
+def draw_text(text: str, x: float, y: float, anchor: str, full: str = "", **attributes: object) -> Element:
     """Return a text; ``full`` is what pointing at it shows."""
     title = [element("title", full)] if full and full != text else []
     return element("text", text, *title, x=f"{x:.1f}", y=f"{y:.1f}", text_anchor=anchor, **attributes)
 
 
-def _svg(height: float, label: str, children: list[Element]) -> Element:
+def draw_svg(height: float, label: str, children: list[Element]) -> Element:
+    """Return a plot of its parts; the label is what it is called where it is not seen."""
     return element(
         "svg", *children, viewBox=f"0 0 {WIDTH} {height}", width=WIDTH, height=height, role="img", aria_label=label
     )

@@ -1,6 +1,6 @@
 """I3AD (Nakanishi et al., 2020), after its abstract: inpaint what looks anomalous, look again, by turns."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import torch
@@ -182,7 +182,7 @@ class I3adModel(ScoredModel):
         first = [self.suspicious_cells(self.first(image, self.features(image))) for image in images]
         cells = {name: torch.cat([turn[name] for turn in first]) for name in self.suspicion.terms}
         self.suspicion.calibrate(cells)
-        self.mask.calibrate(self.suspicion.combine(cells, next(iter(cells.values())).shape[-2:]))
+        self.mask.calibrate(self.suspicion_of(cells))
         super().calibrate(normals)
 
     def suspicious_cells(self, turn: Turn) -> dict[str, Tensor]:
@@ -192,7 +192,10 @@ class I3adModel(ScoredModel):
 
     def suspicious(self, turn: Turn) -> Tensor:
         """Return how suspicious the cells (B, 1, H/8, W/8) of a turn are."""
-        cells = self.suspicious_cells(turn)
+        return self.suspicion_of(self.suspicious_cells(turn))
+
+    def suspicion_of(self, cells: Mapping[str, Tensor]) -> Tensor:
+        """Return the same from the cells' residuals, by term."""
         return self.suspicion.combine(cells, next(iter(cells.values())).shape[-2:])
 
 
