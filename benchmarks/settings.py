@@ -9,7 +9,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 CONFIGS = Path(__file__).parent / "configs"
 DEFAULT = CONFIGS / "default.yaml"
-MODEL_DEFAULTS: dict[str, Any] = {"args": {}, "batch_size": 8, "max_epochs": None}
+MODEL_DEFAULTS: dict[str, Any] = {"args": {}, "batch_size": 32, "max_epochs": None}
 SHARED = ("data", "image_size", "holdout", "false_alarm_rate", "weather")  # of all runs
 IMAGES = ("normals", "draw", "contamination", "set_aside")  # of all runs as well, where a model has not its own
 LIKE = "like"  # in place of 'model': all that a model of the default has
