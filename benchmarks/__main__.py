@@ -33,6 +33,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--output", help="folder of the results")
     run.add_argument("--jobs", type=int, help="runs at a time")
     run.add_argument("--threads", type=int, help="threads of every run")
+    run.add_argument("--weather", action="store_true", default=None, help="test again in other light, focus, ...")
     run.set_defaults(command=run_command)
     report = commands.add_parser("report", help="write report.md and report.html into a folder of results")
     report.add_argument("--output", type=Path, default=DEFAULT_OUTPUT, help="folder of the results (%(default)s)")
@@ -47,7 +48,7 @@ def run_command(options: argparse.Namespace, arguments: list[str]) -> int:
     changes = {
         "data.root": options.data_root,
         "data.categories": options.categories,
-        **{name: getattr(options, name) for name in ("seeds", "image_size", "output", "jobs", "threads")},
+        **{name: getattr(options, name) for name in ("seeds", "image_size", "output", "jobs", "threads", "weather")},
     }
     chosen = settings.choose_models(settings.load(options.config, changes), options.models)
     failed = run_all(chosen, arguments)
