@@ -37,6 +37,7 @@ def parser() -> argparse.ArgumentParser:
     run.set_defaults(command=run_command)
     report = commands.add_parser("report", help="write report.md and report.html into a folder of results")
     report.add_argument("--output", type=Path, default=DEFAULT_OUTPUT, help="folder of the results (%(default)s)")
+    report.add_argument("--few", type=Path, help="folder of results of configs/few.yaml, to be shown as well")
     report.set_defaults(command=report_command)
     return top
 
@@ -67,7 +68,7 @@ def report_command(options: argparse.Namespace, arguments: list[str]) -> int:
     del arguments
     from benchmarks.report import write_report
 
-    for path in write_report(options.output):
+    for path in write_report(options.output, options.few):
         print(path)
     return 0
 

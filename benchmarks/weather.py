@@ -1,11 +1,6 @@
-"""What light, focus, position and noise of a later day cost: a trained model on altered test images.
+"""What light, focus, position and noise of a later day cost: a trained model on altered test images."""
 
-``python -m benchmarks.weather --output FOLDER`` prints the table of all runs that were made with ``weather: true``.
-"""
-
-import argparse
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 import pandas as pd
@@ -116,20 +111,3 @@ def measures(kind: str, found: Predictions) -> dict[str, Any]:
         "recall": share_above(found.scores[found.labels], found.thresholds.image),
         "false_alarms": share_above(found.scores[~found.labels], found.thresholds.image),
     }
-
-
-def main() -> None:
-    """Print the table of a folder of results."""
-    from benchmarks.report.markdown import section
-    from benchmarks.report.weather import weather_table
-
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.weather", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--output", type=Path, required=True, help="folder of the results")
-    output = parser.parse_args().output
-    if (found := weather_table(output)) is None:
-        parser.error(f"No run in {output} has a weather.csv: run the benchmark there with configs/weather.yaml.")
-    print(section(found))
-
-
-if __name__ == "__main__":
-    main()

@@ -11,14 +11,18 @@ from benchmarks.results import write_atomically
 __all__ = ["write_report"]
 
 
-def write_report(folder: Path) -> tuple[Path, Path]:
+def write_report(folder: Path, few: Path | None = None) -> tuple[Path, Path]:
     """Write both reports into a result folder and return their paths; what cannot be written is left as it was.
 
+    Args:
+        folder: The results.
+        few: Results of another folder whose models have their own numbers of normal images; ``None`` for this one.
+
     Raises:
-        ValueError: If the folder, its ``runs.csv`` or its manifest cannot be read; one sentence.
+        ValueError: If a folder, its ``runs.csv`` or its manifest cannot be read; one sentence.
     """
     results = read_results(folder)
-    tables = make_tables(results)
+    tables = make_tables(results, read_results(few) if few else None)
     texts = {folder / "report.md": markdown(results, tables), folder / "report.html": page(results, tables)}
     for path, text in texts.items():
         write_atomically(path, text)

@@ -70,6 +70,19 @@ def few_plots(curves: pd.DataFrame) -> list[Element]:
     return [plot(curves[measure], LABELS[measure], palette) for measure in PLOTTED]
 
 
+class Few(NamedTuple):
+    """The part of a report on the number of normal images."""
+
+    table: Table
+    plots: list[Element]
+
+    @classmethod
+    def of(cls, results: Results) -> "Few | None":
+        """Return it, ``None`` where no model of the settings has its own ``normals``."""
+        curves = few_curves(results)
+        return None if curves.empty else cls(few_table(curves), few_plots(curves))
+
+
 class Frame(NamedTuple):
     """The bounds of a plot: numbers of images, and figures in steps of a round size."""
 
@@ -157,13 +170,13 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="folder of the results")
     folder = parser.parse_args().output
     try:
-        curves = few_curves(read_results(folder))
+        few = Few.of(read_results(folder))
     except ValueError as error:
         parser.error(str(error))
-    if curves.empty:
+    if few is None:
         parser.error(f"No model in {folder} has its own number of normals: run the benchmark with configs/few.yaml.")
-    print(section(few_table(curves)))
-    for measure, plotted in zip(PLOTTED, few_plots(curves), strict=True):
+    print(section(few.table))
+    for measure, plotted in zip(PLOTTED, few.plots, strict=True):
         write_atomically(folder / f"few_{measure}.svg", alone(plotted))
 
 

@@ -12,7 +12,9 @@ from benchmarks.report.tables import SETS_NOTE, Tables
 def markdown(results: Results, tables: Tables) -> str:
     """Return the whole report."""
     parts = [f"# Benchmark: {escape(results.folder.resolve().name)}", escape(advice(results))]
-    parts += [section(table) for table in (tables.claims, tables.means, *tables.decisions, tables.costs) if table]
+    few = tables.few.table if tables.few else None
+    first = (tables.claims, tables.means, *tables.decisions, few, tables.weather, tables.costs)
+    parts += [section(table) for table in first if table]
     parts += ["## Sets", escape(SETS_NOTE), *(section(table, "###") for table in tables.sets)]
     parts += [section(table) for table in (tables.differences,) if table]
     parts += ["## How it was made", "\n".join(f"- {escape(name)}: {escape(text)}" for name, text in facts(results))]

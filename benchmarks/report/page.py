@@ -42,6 +42,10 @@ def sections(results: Results, tables: Tables) -> dict[str, list[Element]]:
     """Return the parts of the page by title."""
     by_set = [element("div", element("h3", table.title), *_table(table)) for table in tables.sets]
     titled = {table.title: _table(table) for table in (tables.claims, tables.means, *tables.decisions) if table}
+    if tables.few:
+        titled[tables.few.table.title] = [element("div", *tables.few.plots, class_="plots"), *_table(tables.few.table)]
+    if tables.weather:
+        titled[tables.weather.title] = _table(tables.weather)
     titled["Accuracy against latency"] = latency_plots(results)
     titled["Accuracy by set"] = [*set_plots(results), element("p", SETS_NOTE, class_="note"), *by_set]
     titled |= {table.title: _table(table) for table in (tables.differences, tables.costs) if table}

@@ -10,7 +10,9 @@ from benchmarks.columns import ACCURACY, COSTS, LABELS
 from benchmarks.report.cells import DASH, Cell, Table, leads, number
 from benchmarks.report.decisions import decision_tables
 from benchmarks.report.differences import SHOWN, Claim, Difference, Pair, claims, pairs
+from benchmarks.report.few import Few
 from benchmarks.report.results import Results
+from benchmarks.report.weather import weather_table
 from benchmarks.settings import STATISTIC
 
 NO_INTERVAL = (
@@ -31,18 +33,22 @@ class Tables(NamedTuple):
     claims: Table | None
     means: Table
     decisions: list[Table]
+    few: Few | None
+    weather: Table | None
     costs: Table
     sets: list[Table]
     differences: Table | None
 
 
-def make_tables(results: Results) -> Tables:
-    """Compute all tables of a report."""
+def make_tables(results: Results, few: Results | None = None) -> Tables:
+    """Compute all tables of a report; runs with few images may be in results of their own."""
     claimed, compared = claims(results), pairs(results)
     return Tables(
         claim_table(claimed) if claimed else None,
         mean_table(results),
         decision_tables(results),
+        Few.of(few or results),
+        weather_table(results.folder),
         cost_table(results),
         [set_table(results, name) for name in results.sets],
         difference_table(compared) if compared else None,

@@ -1,13 +1,14 @@
 """The table of the weather is read from the runs that measured it."""
 
 import json
-import sys
 from pathlib import Path
 
 import pandas as pd
-import pytest
 
-from benchmarks import weather
+from benchmarks.report import write_report
+from benchmarks.report.markdown import section
+from benchmarks.report.weather import weather_table
+from tests.benchmarks.made_results import write_results
 
 
 def write_run(output: Path, set_name: str, seed: int, light: float) -> None:
@@ -19,19 +20,28 @@ def write_run(output: Path, set_name: str, seed: int, light: float) -> None:
     pd.DataFrame(rows).assign(aupro=0.5, recall=0.5, false_alarms=0.0).to_csv(folder / "weather.csv", index=False)
 
 
-def test_the_table_is_a_mean_over_sets_of_the_mean_over_seeds(tmp_path: Path, monkeypatch, capsys) -> None:
+def test_the_table_is_a_mean_over_sets_of_the_mean_over_seeds(tmp_path: Path) -> None:
     for set_name, seed, light in (("a", 0, 0.6), ("a", 1, 0.8), ("b", 0, 0.5)):
         write_run(tmp_path, set_name, seed, light)
-    monkeypatch.setattr(sys, "argv", ["weather", "--output", str(tmp_path)])
-    weather.main()
-    lines = capsys.readouterr().out.splitlines()
+    found = weather_table(tmp_path)
+    assert found is not None
+    lines = section(found).splitlines()
     assert lines[2] == "| model | weather | image AUROC | AUPRO 0.3 | recall | false alarms |"
     assert lines[4] == "| m | none | 0.900 | 0.500 | 0.500 | 0.000 |"
     assert lines[5] == "| m | light | 0.600 (-0.300) | 0.500 (+0.000) | 0.500 (+0.000) | 0.000 (+0.000) |"
 
 
-def test_a_folder_without_weather_is_one_sentence(tmp_path: Path, monkeypatch, capsys) -> None:
-    monkeypatch.setattr(sys, "argv", ["weather", "--output", str(tmp_path)])
-    with pytest.raises(SystemExit):
-        weather.main()
-    assert "has a weather.csv: run the benchmark there" in capsys.readouterr().err
+def test_there_is_no_table_without_weather(tmp_path: Path) -> None:
+    assert weather_table(tmp_path) is None
+
+
+def test_the_report_shows_it_and_few_images_of_another_folder(tmp_path: Path) -> None:
+    folder, few = write_results(tmp_path / "race", images=2), write_results(tmp_path / "few", images=2)
+    write_run(folder, "a", 0, 0.6)
+    manifest = json.loads((few / "manifest.json").read_text())
+    manifest["config"]["models"] = {"stcm": {"model": "stcm", "normals": 5}}
+    (few / "manifest.json").write_text(json.dumps(manifest))
+    for path in write_report(folder, few):
+        text = path.read_text(encoding="utf-8")
+        assert "Weather" in text
+        assert "Few images" in text
