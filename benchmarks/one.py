@@ -18,12 +18,14 @@ import torch
 from anomalib.data import AnomalibDataModule, ImageBatch
 from anomalib.engine import Engine
 from anomalib.models import AnomalibModule, get_model
+from anomalib.pre_processing import PreProcessor
 from lightning.pytorch import seed_everything
 from omegaconf import OmegaConf
+from torchvision.transforms.v2 import CenterCrop, Compose
 
 from anomalib_stc.host.holdout import plain_loader
 from anomalib_stc.host.post_processor import NormalPostProcessor
-from anomalib_stc.host.pre_processor import ExactPreProcessor
+from anomalib_stc.host.pre_processor import ExactPreProcessor, steps
 from benchmarks.arms import arm, is_arm
 from benchmarks.decisions import figures
 from benchmarks.images import prepared
@@ -112,8 +114,15 @@ def build(spec: dict[str, Any], side: int, rate: float = RATE) -> AnomalibModule
         own = {"image_size": side, "post_processor": NormalPostProcessor(**KEPT)}
         given = {"false_alarm_rate": rate, **given, **own}
     model = make(**given)
-    model.pre_processor = type(model).configure_pre_processor((side, side))
+    model.pre_processor = uncropped(type(model).configure_pre_processor((side, side)))
     return model
+
+
+def uncropped(pre_processor: Any) -> Any:
+    """Return a pre-processor without crops: MHPatchcore's own would leave out defects near the edges."""
+    found = list(steps(pre_processor.transform))
+    kept = [step for step in found if not isinstance(step, CenterCrop)]
+    return pre_processor if kept == found else PreProcessor(Compose(kept))
 
 
 def predict(engine: Engine, model: AnomalibModule, loader: Any) -> list[ImageBatch]:

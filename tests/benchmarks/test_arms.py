@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 import torch
+from anomalib.pre_processing import PreProcessor
 from omegaconf import OmegaConf
+from torchvision.transforms.v2 import CenterCrop, Compose, Normalize, Resize
 
 from anomalib_stc.models import ProxyAno, Stcm
 from anomalib_stc.parts.bank import DEPTHS
@@ -13,7 +15,7 @@ from anomalib_stc.parts.memory import Memory
 from benchmarks import settings
 from benchmarks.arms import ARMS, arm, i3ad, proxy_ano, stcm
 from benchmarks.arms.proxies import SIMPLE
-from benchmarks.one import build
+from benchmarks.one import build, uncropped
 from benchmarks.weights import lite0_backbone
 from tests.models.contract import SIDE, images, untrained
 from tests.models.i3ad.test_model import two_turns
@@ -56,8 +58,8 @@ def test_every_model_of_every_configuration_can_be_built(path: Path, name: str, 
         spec: Any = OmegaConf.to_container(given, resolve=True)
     finally:
         OmegaConf.clear_resolver("lite0")
-    model = build(spec, SIDE)
-    assert model.pre_processor.transform(torch.zeros(1, 3, 90, 70)).shape[-2:] == (SIDE, SIDE)
+    model = build(spec, 256)
+    assert model.pre_processor.transform(torch.zeros(1, 3, 90, 70)).shape[-2:] == (256, 256)
 
 
 def test_an_unknown_arm_is_one_sentence() -> None:
@@ -143,3 +145,14 @@ def test_l1_is_the_difference_of_pixels() -> None:
 def test_aggregation(make: Any, hidden: float, visible: float) -> None:
     result = make().model.aggregate(two_turns(), "feature")
     assert torch.equal(result, torch.tensor([hidden, visible]).expand(1, 1, 2, 2))
+
+
+def test_a_model_that_crops_is_given_the_whole_image() -> None:
+    resize, scale = Resize((SIDE, SIDE)), Normalize([0.5] * 3, [0.5] * 3)
+    found = uncropped(PreProcessor(Compose([resize, CenterCrop(SIDE // 2), scale])))
+    assert found.transform.transforms == [resize, scale]
+
+
+def test_a_model_that_does_not_crop_keeps_its_own_pre_processor() -> None:
+    own = PreProcessor(Compose([Resize((SIDE, SIDE))]))
+    assert uncropped(own) is own

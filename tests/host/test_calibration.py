@@ -218,11 +218,12 @@ def test_a_truncated_image_is_named(root: Path) -> None:
 @pytest.mark.parametrize("weights", [OWN, {**OWN, **BANK}], ids=["own terms", "bank"])
 @torch.no_grad()
 def test_thresholds_are_quantiles(root: Path, weights: dict[str, float]) -> None:
-    """Of the scores of held-out images, or of all that a bank knows; of the pixels of held-out images."""
+    """Of scores and pixels of held-out images, or of all that a bank knows, each as if it did not know it."""
     model, _ = fit(root, model=Calibrated(weights), max_epochs=2)
     assert_own_curves(model)
     network = model.model.eval()
-    found = network.predict(image := torch.cat(held_out(model)), network.infer(image), known=0)
+    images = torch.cat(held_out(model)) if weights == OWN else known_images(model)
+    found = network.predict(images, network.infer(images), known=0)
     scores = found.pred_score if weights == OWN else network.known_scores
     assert len(scores) == (3 if weights == OWN else COUNT)
     assert model.post_processor.image_threshold.item() == pytest.approx(upper_quantile(scores, 0.9).item(), rel=1e-5)
