@@ -70,7 +70,7 @@ def rescore(
         model.calibration.refit = True
         engine = Engine(default_root_dir=folder, enable_progress_bar=False, logger=False)
         engine.validate(model, datamodule=data)
-        if model.calibration.mark != own["held_out"]:
+        if model.calibration.normals.mark != own["held_out"]:
             msg = (
                 f"These data are other images than those of the training of '{ckpt_path}', so its thresholds cannot be "
                 "fitted again: give the data of that training, with the same folders, splits and seed."

@@ -217,7 +217,7 @@ def test_k_fold(name: str, root: Path, tmp_path: Path) -> None:
         loaders = [DataLoader(Subset(whole, fold), batch_size=8, collate_fn=whole.collate_fn) for fold in (train, rest)]
         engine = Engine(default_root_dir=tmp_path / str(number), **QUIET)
         engine.fit(model, *loaders)
-        held = model.calibration.held_out
+        held = model.calibration.normals.held_out
         assert len(held) == 6
         assert_usable(checkpoint_in(tmp_path / str(number)), name)
         module.train_data = whole.subsample(train.tolist())

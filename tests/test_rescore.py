@@ -107,7 +107,7 @@ def test_other_data_than_the_trainings_are_refused(
 ) -> None:
     """Also where the same images are held out of others: the bank would not find its own."""
     fewer = Fewer(root=demo_root, crop_size=70)
-    fewer.held_out = set(names_of(trained[0].calibration.held_out))
+    fewer.held_out = set(names_of(trained[0].calibration.normals.held_out))
     for other in (data(few_root), fewer):
         with pytest.raises(ValueError, match=r"^These data are other images than those of the training of .*: give "):
             rescore(str(trained[1]), other, str(tmp_path / "model.ckpt"), image_score="mean")

@@ -1,40 +1,22 @@
 """Keeps some normal training images out of training; scales and thresholds come from them, for the weights in force."""
 
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from itertools import chain
 from typing import Any
 
 import torch
-from lightning.fabric.utilities.apply_func import move_data_to_device
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
-from torch.utils.data import DataLoader
 
-from anomalib_stc.host.files import name_unreadable, warn_deep
-from anomalib_stc.host.holdout import (
-    collate_of,
-    drawn,
-    hashed,
-    names_of,
-    own_transform,
-    part,
-    paths_of,
-    plain_loader,
-    split_holdout,
-    test_transform,
-)
+from anomalib_stc.host.files import name_unreadable
+from anomalib_stc.host.normals import NormalImages
 from anomalib_stc.host.post_processor import NormalPostProcessor, summary
 from anomalib_stc.host.precision import full_precision
 from anomalib_stc.host.state import Buffers, buffers_of, fingerprint, is_of_bank, same_on_all_ranks, set_buffers
 from anomalib_stc.parts.bank import IMAGES
 from anomalib_stc.parts.scored_model import ScoredModel
-
-logger = logging.getLogger(__name__)
-BATCH_SIZE = 8
-MAPS = 60  # normal images whose maps set the pixel threshold, where a bank can leave out those it knows
 
 
 class HoldoutCalibration(Callback):
@@ -54,19 +36,13 @@ class HoldoutCalibration(Callback):
         self.fraction = fraction
         self.false_alarm_rate = false_alarm_rate
         self.refit = False  # also where no training is, see `rescore`
-        self.mark = ""  # of the images that were held out, and of the others: a bank numbers them
+        self.normals = NormalImages()
         self.forget()
 
     def forget(self) -> None:
         """Forget the images and weights of a fit."""
         self.bank_mark = ""  # of the images that the model's bank was made of
-        self.training: Any = None
-        self.held_out: Any = None
-        self._apart = False  # whether the held-out images are not trained on
-        self._transform: Callable[[Any], Any] = lambda _: None  # what held-out images go through, by the pre-processor
-        self._collate: Callable[[list[Any]], Any] | None = None
-        self._whole: tuple[Any, Any] | None = None  # the data module, and all its training images
-        self._share = 0.0  # that is held out
+        self.normals = NormalImages(self.normals.mark)
         self._begun: int | None = None  # fingerprint of the weights that a fit began with
         self._fitted: int | None = None  # and of those that the scales belong to
         self._bank: Buffers = {}  # what a bank has known since the fit began
@@ -85,9 +61,9 @@ class HoldoutCalibration(Callback):
         del pl_module
         if stage != "fit" and not self.refit:
             return
-        self._give_back()
+        self.normals.give_back()
         self.forget()
-        self._split(trainer)
+        self.normals.split(trainer, self.fraction)
 
     def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Note the weights that a fit begins with, a checkpoint's or an earlier fit's: their scales are right."""
@@ -96,70 +72,25 @@ class HoldoutCalibration(Callback):
 
     def note_bank(self, pl_module: Any) -> None:
         """Note what a bank knows: an average of weights may have begun before it did, and rounds whole numbers down."""
-        self.bank_mark = self.mark
+        self.bank_mark = self.normals.mark
         self._bank = {name: value for name, value in buffers_of(pl_module.model).items() if is_of_bank(name)}
 
     def split_again(self, trainer: Any) -> None:
         """Split by the share that a checkpoint brought, where the fit that goes on from it had split by another."""
-        if self._whole is None or self._share == self.fraction:
+        if not self.normals.apart or self.normals.share == self.fraction:
             return
-        self._give_back()
-        self._split(trainer)
+        self.normals.give_back()
+        self.normals.split(trainer, self.fraction)
         trainer.fit_loop._combined_loader = None  # it has the old share
-
-    def _split(self, trainer: Trainer) -> None:
-        datamodule: Any = getattr(trainer, "datamodule", None)
-        whole = getattr(datamodule, "train_data", None)
-        if whole is None:
-            return
-        self._share = self.fraction
-        self._hold_out(*split_holdout(whole, self.fraction))
-        self._apart = True
-        self._collate = getattr(datamodule, "external_collate_fn", None) or collate_of(whole)
-        self._transform = partial(test_transform, datamodule, whole)
-        self._whole = (datamodule, whole)
-        datamodule.train_data = self.training
-        warn_deep(paths_of(whole))
-
-    def _hold_out(self, training: Any, held_out: Any) -> None:
-        self.training, self.held_out = training, held_out
-        self.mark = hashed("\n".join([*names_of(held_out), "", *names_of(training)])).hex()
-
-    def find_images(self, trainer: Trainer) -> None:
-        """Where the loader does not show what was split, use the training images themselves, and say so.
-
-        Raises:
-            ValueError: If there is no data set to be seen.
-        """
-        loader: Any = trainer.train_dataloader
-        if getattr(loader, "dataset", None) is self.training and self.training is not None:
-            return
-        if not isinstance(loader, DataLoader):
-            msg = (
-                f"Training images came in a {type(loader).__name__}, expected a DataLoader: its data set is where "
-                "scales and thresholds come from."
-            )
-            raise ValueError(msg)
-        self._hold_out(loader.dataset, drawn(loader.dataset, IMAGES, 0))
-        self._apart = False
-        self._collate = loader.collate_fn
-        validation = trainer.fit_loop.epoch_loop.val_loop._data_source.instance  # not loaded yet
-        evaluated: Any = next(iter(_listed(validation)), loader)
-        self._transform = lambda _: own_transform(evaluated.dataset)
-        logger.warning(
-            "The training images came without a data module that could hold some out: scales and thresholds come from "
-            "the training images themselves, transformed as those of %s.",
-            "training" if evaluated is loader else "validation",
-        )
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Give the data module all its training images back."""
         del trainer, pl_module, stage
-        self._give_back()
+        self.normals.give_back()
 
     def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
         """Leave nothing of a fit that broke: not in the data module, and no scales of other weights in the model."""
-        self._give_back()
+        self.normals.give_back()
         name_unreadable(exception, trainer)
         if trainer.state.fn != "fit" or self._begun is None:
             return
@@ -167,12 +98,6 @@ class HoldoutCalibration(Callback):
             pl_module.model.score.forget()
             if isinstance(pl_module.post_processor, NormalPostProcessor):
                 pl_module.post_processor.forget()
-
-    def _give_back(self) -> None:
-        if self._whole is not None:
-            datamodule, datamodule_whole = self._whole
-            datamodule.train_data = datamodule_whole
-            self._whole = None
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Calibrate before validation finds its own thresholds on the same scale, on the weights that it looks at."""
@@ -195,7 +120,7 @@ class HoldoutCalibration(Callback):
 
     def complete(self, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """Give a checkpoint the scales and thresholds of its own weights, which may be an average of the model's."""
-        if self.held_out is None or not self._calibrates(pl_module.trainer):
+        if self.normals.held_out is None or not self._calibrates(pl_module.trainer):
             return
         saved, live = checkpoint["state_dict"], pl_module.state_dict()
         if all(saved[name].data_ptr() == value.data_ptr() for name, value in live.items()):
@@ -212,32 +137,10 @@ class HoldoutCalibration(Callback):
     def _calibrates(self, trainer: Any) -> bool:
         return (trainer.state.fn == "fit" or self.refit) and not trainer.sanity_checking
 
-    def known(self, pl_module: Any, count: int, seed: int) -> tuple[list[Tensor], list[Tensor]]:
-        """Return batches (B, 3, H, W) of held-out and of training images as they are at test time, a number at most.
-
-        Held-out images are the first ones, in order, training images are drawn by a seed. Where the training images
-        themselves stand for held-out ones, there are no others.
-        """
-        held_out = part(self.held_out, range(min(len(self.held_out), count // 2 if self._apart else count)))
-        first = list(self.images(pl_module, held_out))
-        if not self._apart:
-            return [], first
-        return first, list(self.images(pl_module, drawn(self.training, count - len(held_out), seed)))
-
-    def images(self, pl_module: Any, dataset: Any) -> Iterator[Tensor]:
-        """Yield a data set's images in batches (B, 3, H, W), as they are at test time, on the module's device."""
-        pre_processor = pl_module.pre_processor
-        transform = self._transform(pre_processor)
-        for index, loaded in enumerate(plain_loader(dataset, transform, BATCH_SIZE, self._collate)):
-            batch = move_data_to_device(loaded, pl_module.device)
-            if isinstance(pre_processor, Callback):
-                pre_processor.on_validation_batch_start(pl_module._trainer, pl_module, batch, index)
-            yield batch.image
-
     @torch.no_grad()
     def settle(self, pl_module: Any) -> None:
         """Make scales and thresholds those of the module's weights, unless they are."""
-        if self.held_out is None:
+        if self.normals.held_out is None:
             return
         same_on_all_ranks(pl_module)
         set_buffers(pl_module.model, self._bank)
@@ -254,26 +157,16 @@ class HoldoutCalibration(Callback):
         model, post_processor = pl_module.model, pl_module.post_processor
         training = model.training
         model.eval()
-        normals = partial(self.images, pl_module, self.held_out)
+        normals = partial(self.normals.images, pl_module, self.normals.held_out)
         with isolate_rng(), full_precision(pl_module.device):
             torch.manual_seed(0)  # of transforms that draw: the same for every checkpoint
             if self.refit and model.bank is not None:
-                model.remember([*chain(*self.known(pl_module, IMAGES, int(model.bank.seed)))])
+                model.remember([*chain(*self.normals.known(pl_module, IMAGES, int(model.bank.seed)))])
             model.calibrate(normals)
             if isinstance(post_processor, NormalPostProcessor):
                 post_processor.forget_validation()
-                self._fit_thresholds(model, post_processor, chain(normals(), self._others(pl_module)))
+                self._fit_thresholds(model, post_processor, chain(normals(), self.normals.others(pl_module)))
         model.train(training)
-
-    def _others(self, pl_module: Any) -> Iterator[Tensor]:
-        """Yield training images, in the order of a bank that knows them, that make few held-out ones `MAPS`.
-
-        A handful of images are no fair part of all: a threshold from them alone had up to 8 % of other normal pixels
-        above it in place of .5 %. What was trained errs hardly less on these than on held-out ones.
-        """
-        count = MAPS - len(self.held_out)
-        if count > 0 and self._apart and pl_module.model.known_scores is not None:
-            yield from self.images(pl_module, drawn(self.training, count, int(pl_module.model.bank.seed)))
 
     def _fit_thresholds(
         self, model: ScoredModel, post_processor: NormalPostProcessor, normals: Iterator[Tensor]
@@ -290,9 +183,3 @@ class HoldoutCalibration(Callback):
         scores, extremes, pixels = (torch.cat(values) for values in zip(*found, strict=True))
         known = model.known_scores
         post_processor.fit_normals(scores if known is None else known, extremes, pixels, self.false_alarm_rate)
-
-
-def _listed(loaders: Any) -> list[DataLoader]:
-    """Return the loaders that have a data set to look at."""
-    several = loaders if isinstance(loaders, list | tuple) else [loaders]
-    return [loader for loader in several if isinstance(loader, DataLoader)]

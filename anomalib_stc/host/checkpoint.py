@@ -38,8 +38,8 @@ class WholeCheckpoint(_Host):
         if resumed:
             self.calibration.split_again(self.trainer)
         self.calibration.bank_mark = checkpoint[OWN]["held_out"]
-        if self.calibration.held_out is None:  # else this run's own
-            self.calibration.mark = checkpoint[OWN]["held_out"]
+        if self.calibration.normals.held_out is None:  # else this run's own
+            self.calibration.normals.mark = checkpoint[OWN]["held_out"]
         with parts_of_checkpoint(self, checkpoint):
             super().on_load_checkpoint(checkpoint)
 

@@ -167,16 +167,16 @@ class ReconstructionModule(WholeCheckpoint, ExactExport):
 
         If it goes on with other images, its bank has to know these: thresholds come from what it says of them.
         """
-        self.calibration.find_images(self.trainer)
+        self.calibration.normals.find(self.trainer)
         goes_on = self.trainer.global_step > 0
-        if not goes_on or self.calibration.mark != self.calibration.bank_mark:
+        if not goes_on or self.calibration.normals.mark != self.calibration.bank_mark:
             self._prepare(self.model.fill_bank if goes_on else self.model.prepare)
         self.calibration.note_bank(self)
 
     def _prepare(self, prepare: Callable[..., Any]) -> None:
         seed = self.trainer.strategy.broadcast(torch.initial_seed() % 2**31)
         with isolate_rng(), full_precision(self.device):
-            held_out, training = self.calibration.known(self, IMAGES, seed)
+            held_out, training = self.calibration.normals.known(self, IMAGES, seed)
             prepare(training, seed, held_out)
         same_on_all_ranks(self)
         self.prepared.fill_(value=True)

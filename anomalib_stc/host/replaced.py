@@ -27,7 +27,12 @@ def described(module: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
     The arguments stand there beside anomalib's, over which ``load_from_checkpoint`` lays those that it is given.
     """
     parts = {name: class_path(getattr(module, name)) for name in REPLACED}
-    return {"model": class_path(module), "arguments": dict(arguments), "held_out": module.calibration.mark, **parts}
+    return {
+        "model": class_path(module),
+        "arguments": dict(arguments),
+        "held_out": module.calibration.normals.mark,
+        **parts,
+    }
 
 
 @contextmanager

@@ -89,11 +89,11 @@ class Calibrated(TinyModel):
         super().on_save_checkpoint(checkpoint)
 
     def on_train_start(self) -> None:
-        self.calibration.find_images(self.trainer)
+        self.calibration.normals.find(self.trainer)
         self.prepare()
 
     def prepare(self, seed: int = 0) -> None:
-        held_out, training = self.calibration.known(self, IMAGES, seed)
+        held_out, training = self.calibration.normals.known(self, IMAGES, seed)
         self.model.prepare(training, seed, held_out)
 
     def configure_callbacks(self) -> list[Callback]:
@@ -141,7 +141,7 @@ def fit(
 
 
 def held_out(model: Calibrated) -> list[Tensor]:
-    return list(model.calibration.images(model, model.calibration.held_out))
+    return list(model.calibration.normals.images(model, model.calibration.normals.held_out))
 
 
 @torch.no_grad()
@@ -156,7 +156,7 @@ def assert_own_curves(model: Calibrated, msg: str | None = None) -> None:
 def test_held_out_images_are_not_trained_on_and_come_back(root: Path) -> None:
     datamodule = data(root)
     model, _ = fit(root, datamodule, max_epochs=1)
-    held = set(model.calibration.held_out.samples.image_path)
+    held = set(model.calibration.normals.held_out.samples.image_path)
     assert (len(held), len(model.trained_on)) == (3, 9)
     assert not held & model.trained_on
     assert len(datamodule.train_data) == COUNT
@@ -180,7 +180,7 @@ def test_held_out_images_go_through_the_data_modules_collate_function(root: Path
     datamodule.external_collate_fn = left_half
     model, _ = fit(root, datamodule, max_epochs=1)
     assert torch.cat(held_out(model)).shape == (3, 3, SIDE, SIDE)
-    wide = [item.image for item in model.calibration.held_out]
+    wide = [item.image for item in model.calibration.normals.held_out]
     torch.testing.assert_close(
         torch.cat(held_out(model)),
         torch.stack([model.pre_processor.transform(image[..., : SIDE // 2]) for image in wide]),
@@ -235,7 +235,7 @@ def test_thresholds_are_quantiles(root: Path, weights: dict[str, float]) -> None
 def assert_complete(path: Path, model: Calibrated) -> None:
     """A checkpoint has the scales of its own weights on the held-out images, and their thresholds."""
     saved = Calibrated.load_from_checkpoint(path, weights_only=True)
-    saved.calibration.held_out = model.calibration.held_out
+    saved.calibration.normals.held_out = model.calibration.normals.held_out
     assert_own_curves(saved, path.name)
     assert saved.post_processor.normal_image_threshold.isfinite()
     assert saved.post_processor.normal_pixel_threshold.isfinite()
@@ -276,7 +276,7 @@ def test_without_a_data_module_the_training_images_serve_and_the_log_says_so(roo
     engine = Engine(default_root_dir=root / "out", logger=False, enable_progress_bar=False, max_epochs=1)
     engine.fit(model, train_dataloaders=datamodule.train_dataloader())
     assert "scales and thresholds come from the training images themselves" in caplog.text
-    assert len(model.calibration.held_out) == len(model.model.known_scores) == COUNT
+    assert len(model.calibration.normals.held_out) == len(model.model.known_scores) == COUNT
     assert_own_curves(model)
 
 
@@ -304,7 +304,7 @@ def prepared(root: Path, seed: int = 0, weights: dict[str, float] | None = None)
 
 def known_images(model: Calibrated, seed: int = 0) -> Tensor:
     """Return all images of a bank, held-out ones first."""
-    return torch.cat([batch for part in model.calibration.known(model, IMAGES, seed) for batch in part])
+    return torch.cat([batch for part in model.calibration.normals.known(model, IMAGES, seed) for batch in part])
 
 
 @torch.no_grad()
@@ -329,7 +329,7 @@ def test_maps_of_held_out_images_are_those_of_new_ones(root: Path) -> None:
     model, datamodule = prepared(root)
     model.calibration._fit(model)
     network, held = model.model, torch.cat(held_out(model))
-    new = torch.cat(list(model.calibration.images(model, datamodule.val_data)))
+    new = torch.cat(list(model.calibration.normals.images(model, datamodule.val_data)))
     found = network.predict(held, network.infer(held), known=0).anomaly_map
     later, itself = (network(image).anomaly_map for image in (new, held))
     assert found.mean().item() == pytest.approx(later.mean().item(), rel=0.1)
@@ -343,7 +343,7 @@ def test_a_bank_knows_a_number_of_images_at_most(root: Path) -> None:
     """Half of them held out, where there are so many; the seed draws the others."""
     model, _ = prepared(root)
     (held, training), (_, others) = (
-        [torch.cat(part) for part in model.calibration.known(model, 4, seed)] for seed in (0, 1)
+        [torch.cat(part) for part in model.calibration.normals.known(model, 4, seed)] for seed in (0, 1)
     )
     assert torch.equal(held, torch.cat(held_out(model))[:2])
     known = known_images(model)[3:]
@@ -357,9 +357,9 @@ def test_many_images_without_a_data_module_are_looked_at_in_part() -> None:
     loops = SimpleNamespace(epoch_loop=SimpleNamespace(val_loop=SimpleNamespace(_data_source=SimpleNamespace())))
     loops.epoch_loop.val_loop._data_source.instance = None
     loader = DataLoader(items, collate_fn=ImageBatch.collate)
-    model.calibration.find_images(SimpleNamespace(train_dataloader=loader, fit_loop=loops))
+    model.calibration.normals.find(SimpleNamespace(train_dataloader=loader, fit_loop=loops))
     images = known_images(model)
-    assert len(images.unique()) == len(images) == len(model.calibration.held_out) == IMAGES
+    assert len(images.unique()) == len(images) == len(model.calibration.normals.held_out) == IMAGES
     assert torch.equal(images, torch.cat(held_out(model))), "the numbers of a bank's images are theirs"
 
 

@@ -152,7 +152,7 @@ def test_nothing_stays_of_an_interrupted_fit(few_root: Path, tmp_path: Path, err
         Engine(**settings).test(model, datamodule=module)
     loader = DataLoader(module.train_data, batch_size=6, collate_fn=module.train_data.collate_fn)
     Engine(**settings).fit(model, train_dataloaders=loader)
-    assert len(model.calibration.held_out) == 12
+    assert len(model.calibration.normals.held_out) == 12
 
 
 def test_no_scores_stay_of_a_fit_that_broke_in_its_beginning(few_root: Path, tmp_path: Path) -> None:
@@ -180,12 +180,12 @@ def test_a_training_goes_on_with_the_split_of_its_checkpoint(few_root: Path, tmp
     engine = Engine(default_root_dir=tmp_path, max_epochs=1, limit_val_batches=0, **QUIET)
     engine.fit(first, datamodule=module)
     path = engine.trainer.checkpoint_callback.best_model_path
-    held = names_of(first.calibration.held_out)
+    held = names_of(first.calibration.normals.held_out)
     for length in ({"max_epochs": 2}, {}):
         model = Counted(train_images=16)
         engine = Engine(default_root_dir=tmp_path, limit_val_batches=0, **length, **QUIET)
         engine.fit(model, datamodule=module, ckpt_path=path)
-        assert names_of(model.calibration.held_out) == held
+        assert names_of(model.calibration.normals.held_out) == held
         assert engine.trainer.num_training_batches == 2
         assert engine.trainer.current_epoch > 1
         assert len(module.train_data) == 12
