@@ -25,7 +25,7 @@ def test_the_readme_has_the_one_line_of_means() -> None:
 
 def made(*figures: tuple[str, float]) -> Results:
     """Results of one model: its image AUROC in each run, by set."""
-    rows = [{"set": name, "model": "m", "image_auroc": x, "pixel_auroc": 0.25, "aupro": 0.05} for name, x in figures]
+    rows = [{"set": name, "model": "m", "image_auroc": x, "aupro": 0.25, "aupro_05": 0.05} for name, x in figures]
     return Results(Path(), pd.DataFrame(rows).reindex(columns=COLUMNS), {})
 
 
