@@ -129,7 +129,8 @@ def check_same(run: Run) -> None:
     """Raise a `ValueError` if a finished run had another job than it would have now."""
     if not run.finished:
         return
-    before = OmegaConf.to_container(OmegaConf.load(run.folder / "job.yaml"), resolve=False)
+    before: Any = OmegaConf.to_container(OmegaConf.load(run.folder / "job.yaml"), resolve=False)
+    before["weather"] = before.get("weather", False) and run.job["weather"]  # measured without being asked for: no harm
     if relevant(before) != relevant(run.job):
         msg = f"{run.folder} was run with other settings: choose another --output, or remove that folder."
         raise ValueError(msg)

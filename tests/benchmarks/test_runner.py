@@ -195,3 +195,13 @@ def test_two_starts_share_a_folder_but_not_two_image_sizes(root: Path, tmp_path:
 )
 def test_where_paths_lie_is_left_out(argument: str, kept: str) -> None:
     assert last_name(argument) == kept
+
+
+def test_weather_that_was_measured_is_not_in_the_way_and_what_lacks_it_is(
+    root: Path, tmp_path: Path, ran: list[Path]
+) -> None:
+    start(root, tmp_path / "with", "--models", "padim", "--weather")
+    assert start(root, tmp_path / "with", "--models", "padim") == 0
+    start(root, tmp_path / "without", "--models", "padim")
+    assert start(root, tmp_path / "without", "--models", "padim", "--weather") == 2
+    assert len(ran) == 12
