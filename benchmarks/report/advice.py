@@ -32,7 +32,9 @@ def candidates(results: Results) -> list[str]:
 def best(means: pd.Series, purpose: str, sets: str) -> str:
     """Return which model leads in a measure, and which comes next."""
     first, *others = means.dropna().sort_values(ascending=False, kind="stable").items()
+    equal = [str(name) for name, value in others if f"{value:.3f}" == f"{first[1]:.3f}"]
     after = f", before {others[0][0]} ({others[0][1]:.3f})" if others else ""
+    after = f", the same as that of {', '.join(equal)}" if equal else after
     return f"{purpose}, take {first[0]}: its {LABELS[str(means.name)]} is the highest, {first[1]:.3f} {sets}{after}."
 
 

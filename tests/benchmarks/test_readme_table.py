@@ -37,3 +37,9 @@ def test_the_last_row_leaves_out_the_sets_that_defaults_were_chosen_on() -> None
     *_, everything, others = by_set(made(("a", 0.5), ("b", 0.7), *((name, 1.0) for name in TUNED_ON))).splitlines()
     assert everything == "| mean of 4 sets | .800/.250/.050 |"
     assert others == "| mean of 2 sets | .600/.250/.050 |"
+
+
+def test_a_model_that_lacks_a_set_is_left_out() -> None:
+    rows = made(("a", 0.5), ("b", 0.7)).rows
+    fewer = Results(Path(), pd.concat([rows, rows[:1].assign(model="n")], ignore_index=True), {})
+    assert by_set(fewer).splitlines()[0] == "| set | m |"

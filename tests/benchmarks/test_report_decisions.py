@@ -88,6 +88,11 @@ def test_advice_names_the_best_and_the_fastest() -> None:
     )
 
 
+def test_advice_says_who_is_equal() -> None:
+    rows = [{"set": "a", "model": name, "seed": 0, "image_auroc": 0.5, "aupro": 0.25} for name in ("m", "n")]
+    assert "is the highest, 0.500 on a, the same as that of n. " in advice(made(*rows))
+
+
 def test_advice_on_one_model_and_on_none() -> None:
     alone = advice(made({"image_auroc": 0.5, "aupro": 0.25}))
     assert alone.startswith("To tell good images from bad ones, take m: its image AUROC is the highest, 0.500 on a. ")
