@@ -52,7 +52,7 @@ def main(folder: Path) -> None:
     seed_everything(job["seed"], workers=True)
     module, held_out = prepared(job)
     found, costs = by_statistic(module, job) if job["model"] == STATISTIC else by_model(module, held_out, job, folder)
-    found.save(folder)
+    found.with_mask_paths(module.test_data.samples).save(folder)
     Regions.of(found.maps, found.masks).save(folder / "regions.npz")
     row = {"set": job["set"], "model": job["model"], "seed": job["seed"], **figures(found), **costs}
     (folder / "row.json").write_text(json.dumps(row, indent=1))

@@ -25,17 +25,26 @@ class Predictions(NamedTuple):
 
     @classmethod
     def of(cls, batches: Sequence[Any]) -> "Predictions":
-        """Gather anomalib's batches; what a batch has not (a mask of a normal image, a score) is zero."""
+        """Gather anomalib's batches; what a batch has not (a mask of a normal image, a score) is zero.
+
+        Where masks lie is not known yet, see `with_mask_paths`: a batch that begins with a normal image names none.
+        """
         size = batches[0].image.shape[-2:]
         return cls(
             [absolute(path) for batch in batches for path in batch.image_path],
-            [absolute(path) for batch in batches for path in batch.mask_path or [""] * len(batch.image)],
+            [""] * sum(len(batch.image) for batch in batches),
             gather(batches, "gt_label", ()).astype(bool),
             gather(batches, "gt_mask", size).astype(bool),
             gather(batches, "pred_score", ()).astype(np.float64),
             gather(batches, "anomaly_map", size),
             reconstructions(batches),
         )
+
+    def with_mask_paths(self, samples: pd.DataFrame) -> "Predictions":
+        """Return the same with the paths of the masks, as a data set's samples have them."""
+        masks = samples["mask_path"].fillna("")
+        known = {absolute(image): mask for image, mask in zip(samples["image_path"], masks, strict=True)}
+        return self._replace(mask_paths=[absolute(known.get(path)) for path in self.paths])
 
     def save(self, folder: Path) -> None:
         """Write ``images.csv``, thresholds in every line, and ``maps.npz``."""

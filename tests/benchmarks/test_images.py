@@ -21,6 +21,7 @@ from benchmarks.images import (
     keep_normals,
     prepared,
 )
+from benchmarks.predictions import Predictions
 
 FOLDER = {"normal_dir": "good", "abnormal_dir": "bad", "mask_dir": "masks"}
 
@@ -185,3 +186,16 @@ def test_held_out_images_are_of_those_that_a_run_has(data: dict[str, Any]) -> No
     assert (len(held_out), len(module.train_data)) == (2, 8)
     assert sum("bad" in path for path in had) == 2
     assert not set(had) & set(paths(module.test_data))
+
+
+def test_masks_are_named_whatever_a_batch_begins_with(data: dict[str, Any]) -> None:
+    """anomalib's batch has no paths of masks where its first image is a normal one."""
+    module = ready(data)
+    for order in (1, -1):
+        images = module.test_data.subsample(list(range(len(module.test_data)))[::order])
+        batches = list(plain_loader(images, None, len(images)))
+        found = Predictions.of(batches).with_mask_paths(images.samples)
+        assert [Path(path).name for path in found.mask_paths if path] == [
+            Path(path).name for path, bad in zip(found.paths, found.labels, strict=True) if bad
+        ]
+        assert found.labels.sum() == 6
