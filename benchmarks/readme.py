@@ -23,7 +23,7 @@ def by_set(results: Results) -> str:
 
     A cell is image AUROC / AUPRO / AUPRO at 5 % false positives of a model, mean over seeds.
     """
-    means, models = set_means(results)[SHOWN], complete(results)
+    means, models = set_means(results)[SHOWN], results.complete
     rows = [[name, *(cell(means.loc[model, name]) for model in models)] for name in results.sets]
     others = [name for name in results.sets if name not in TUNED_ON]
     rows += [mean_row(results, results.sets), mean_row(results, others)]
@@ -32,20 +32,14 @@ def by_set(results: Results) -> str:
 
 def overall(results: Results) -> str:
     """Return a Markdown table of one row: the means over all sets."""
-    return markdown(["", *complete(results)], [mean_row(results, results.sets)])
+    return markdown(["", *results.complete], [mean_row(results, results.sets)])
 
 
 def mean_row(results: Results, sets: list[str]) -> list[str]:
     """Return the means over some sets as cells, the first of which says how many sets they are."""
     means = set_means(results)[SHOWN]
     chosen = means[means.index.get_level_values("set").isin(sets)].groupby("model").mean()
-    return [f"mean of {len(sets)} sets", *(cell(chosen.loc[model]) for model in complete(results))]
-
-
-def complete(results: Results) -> list[str]:
-    """Return the models that ran on every set: a mean over fewer sets is another."""
-    ran = results.rows.groupby("model")["set"].nunique()
-    return [name for name in results.models if ran[name] == len(results.sets)]
+    return [f"mean of {len(sets)} sets", *(cell(chosen.loc[model]) for model in results.complete)]
 
 
 def cell(figures: pd.Series) -> str:

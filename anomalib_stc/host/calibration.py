@@ -1,4 +1,4 @@
-"""Keeps some normal training images out of training; scales and thresholds come from them, for the weights in force."""
+"""Fits scales and thresholds to normal images, for the weights in force."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -22,10 +22,8 @@ from anomalib_stc.parts.scored_model import ScoredModel
 class HoldoutCalibration(Callback):
     """Calibrates a model whose torch model is a `ScoredModel`, whenever its weights are looked at or saved.
 
-    Held-out images come as validation's do: through the data module's test transforms, its function that makes
-    batches, and the model's pre-processor. Scales and thresholds belong to certain weights. These are told by a
-    fingerprint, so that nothing is fitted twice, and nothing stays that belongs to others: after averaging, inside an
-    epoch, when a training is cut short.
+    Scales and thresholds belong to certain weights. These are told by a fingerprint, so that nothing is fitted twice,
+    and nothing stays that belongs to others: after averaging, inside an epoch, when a training is cut short.
 
     Args:
         fraction: Share of the training images to hold out.

@@ -33,6 +33,9 @@ MAPS: Final = 60  # normal images whose maps set the pixel threshold, where a ba
 class NormalImages:
     """Training images of a fit, some of them held out where there is a data module to hold them out of.
 
+    They come as validation's do: through the data module's test transforms, its function that makes batches, and the
+    model's pre-processor.
+
     Args:
         mark: Of the images of an earlier fit, or of a checkpoint, until there are others.
     """

@@ -3,6 +3,7 @@
 import pandas as pd
 
 from benchmarks.columns import LABELS
+from benchmarks.report.cells import leads
 from benchmarks.report.results import Results
 from benchmarks.report.tables import set_means
 from benchmarks.settings import STATISTIC
@@ -15,7 +16,7 @@ NO_TIMES = "No run measured how long a model takes."
 
 def advice(results: Results) -> str:
     """Return the sentences on the models that ran on every set; the statistic is none."""
-    if not (models := candidates(results)):
+    if not (models := [name for name in results.complete if name != STATISTIC]):
         return NONE
     means = set_means(results).groupby("model").mean().loc[models].dropna(axis=1, how="all")
     sets = f"in the mean over {len(results.sets)} sets" if len(results.sets) > 1 else f"on {results.sets[0]}"
@@ -23,18 +24,15 @@ def advice(results: Results) -> str:
     return " ".join([*sentences, quickest(results.rows.groupby("model")[list(FASTEST)].median().loc[models])])
 
 
-def candidates(results: Results) -> list[str]:
-    """Return the models that ran on every set."""
-    ran = results.rows.groupby("model")["set"].nunique()
-    return [name for name in results.models if name != STATISTIC and ran[name] == len(results.sets)]
-
-
 def best(means: pd.Series, purpose: str, sets: str) -> str:
-    """Return which model leads in a measure, and which comes next."""
+    """Return which model leads in a measure, and which are equal or come next."""
     first, *others = means.dropna().sort_values(ascending=False, kind="stable").items()
-    equal = [str(name) for name, value in others if f"{value:.3f}" == f"{first[1]:.3f}"]
-    after = f", before {others[0][0]} ({others[0][1]:.3f})" if others else ""
-    after = f", the same as that of {', '.join(equal)}" if equal else after
+    equal = [name for name, _ in others if leads(means, name)]
+    after = ""
+    if equal:
+        after = f", the same as that of {', '.join(equal)}"
+    elif others:
+        after = f", before {others[0][0]} ({others[0][1]:.3f})"
     return f"{purpose}, take {first[0]}: its {LABELS[str(means.name)]} is the highest, {first[1]:.3f} {sets}{after}."
 
 

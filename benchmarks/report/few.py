@@ -25,6 +25,7 @@ from benchmarks.report.plots import (
     draw_svg,
     draw_text,
     draw_tick,
+    draw_titles,
     spread,
 )
 from benchmarks.report.results import Results, read_results
@@ -129,10 +130,7 @@ def plot(curves: pd.DataFrame, label: str, palette: dict[str, str]) -> Element:
         draw_text(model, SIDE + 6, end + 4, "start", fill=palette[model])
         for model, end in zip(palette, ends, strict=True)
     ]
-    titles = [
-        draw_text(NORMALS, (LEFT + SIDE) / 2, HEIGHT - 10, "middle"),
-        draw_text(label, 0, 0, "middle", transform=f"translate(13 {(TOP + BOTTOM) / 2}) rotate(-90)"),
-    ]
+    titles = draw_titles(NORMALS, label, SIDE)
     return draw_svg(HEIGHT, f"{label} over {NORMALS}", [*frame.grid(), *lines, *names, *titles])
 
 

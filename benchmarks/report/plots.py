@@ -61,10 +61,7 @@ def scatter(points: list[Point], x_label: str, y_label: str) -> Element:
         _mark(point, across(point.x) if point.x > 0 else None, down(point.y), at)
         for point, at in zip(points, heights, strict=True)
     ]
-    titles = [
-        draw_text(x_label, (LEFT + RIGHT) / 2, HEIGHT - 10, "middle"),
-        draw_text(y_label, 0, 0, "middle", transform=f"translate(13 {(TOP + BOTTOM) / 2}) rotate(-90)"),
-    ]
+    titles = draw_titles(x_label, y_label, RIGHT)
     return draw_svg(HEIGHT, f"{y_label} against {x_label}", [*lines, *marks, *titles])
 
 
@@ -135,6 +132,14 @@ def _short(name: str, length: int) -> str:
 def draw_tick(name: str, line: tuple[float, float, float, float], at: tuple[float, float], anchor: str) -> Element:
     """Return a line of the grid and its number."""
     return element("g", draw_line(*line, class_="grid"), draw_text(name, *at, anchor, class_="tick"))
+
+
+def draw_titles(x_label: str, y_label: str, right: float) -> list[Element]:
+    """Return the titles of both axes of a frame that ends at the right, in pixels."""
+    return [
+        draw_text(x_label, (LEFT + right) / 2, HEIGHT - 10, "middle"),
+        draw_text(y_label, 0, 0, "middle", transform=f"translate(13 {(TOP + BOTTOM) / 2}) rotate(-90)"),
+    ]
 
 
 def draw_line(x1: float, y1: float, x2: float, y2: float, **attributes: object) -> Element:

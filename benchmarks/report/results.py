@@ -35,6 +35,12 @@ class Results:
         """The models with a run, in the order of the settings; the rest follows."""
         return self._ran("model", self.config.get("models") or [])
 
+    @property
+    def complete(self) -> list[str]:
+        """The models that ran on every set: a mean over fewer sets is another."""
+        ran = self.rows.groupby("model")["set"].nunique()
+        return [name for name in self.models if ran[name] == len(self.sets)]
+
     def _ran(self, column: str, names: Iterable[str]) -> list[str]:
         ran = dict.fromkeys(self.rows[column])
         return [name for name in dict.fromkeys([*names, *ran]) if name in ran]

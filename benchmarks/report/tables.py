@@ -77,7 +77,7 @@ def mean_table(results: Results) -> Table:
     """Return the mean over sets of the mean over seeds."""
     by_set = set_means(results)
     means, counts = by_set.groupby("model").mean(), by_set.groupby("model").size()
-    full = means[counts == len(results.sets)]
+    full = means.loc[results.complete]
     rows = [
         [Cell(model), Cell(f"{counts[model]} of {len(results.sets)}", counts[model])]
         + [number(means.loc[model, column], 3, leads(full[column], model)) for column in ACCURACY]
