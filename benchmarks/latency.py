@@ -60,7 +60,7 @@ def ours(side: int, model: Callable[..., AnomalibModule], **arguments: Any) -> A
     I3AD's masks are then as large as they may be, which cost the same as small ones.
     """
     built: Any = model(image_size=side, **arguments)
-    built.post_processor.fit_normals(torch.ones(1), torch.ones(1, 2), torch.ones(1), 0.5)
+    built.post_processor.fit_normals(torch.ones(1), torch.ones(1, 3), 0.5)
     for score in built.modules():
         if isinstance(score, AnomalyScore):
             score.calibrate(dict.fromkeys(score.terms, torch.tensor(1.0)))

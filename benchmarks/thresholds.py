@@ -5,7 +5,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import torch
 
-from anomalib_stc.host.post_processor import PIXEL_SHARE
+from anomalib_stc.host.post_processor import pixel_threshold, summary
 from anomalib_stc.parts.quantile import upper_quantile
 
 NONE: Final = float("nan")
@@ -34,8 +34,8 @@ class Thresholds(NamedTuple):
         Args:
             scores: (n,), of held-out normal images.
             maps: (n, h, w), theirs.
-            rate: Share of normal images that may be called anomalous; of pixels it is `PIXEL_SHARE` of that.
+            rate: Share of normal images that may be called anomalous; see `pixel_threshold` for what that is of pixels.
         """
         image = upper_quantile(torch.from_numpy(scores), 1 - rate)
-        pixel = upper_quantile(torch.from_numpy(maps), 1 - PIXEL_SHARE * rate)
+        pixel = pixel_threshold(summary(torch.from_numpy(maps), rate)[:, 2], rate)
         return cls(float(image), float(pixel), float(scores.max()), float(maps.max()))

@@ -176,8 +176,8 @@ class HoldoutCalibration(Callback):
         found, seen = [], 0
         for image in normals:
             one: Any = model.predict(image, model.infer(image), seen)
-            found.append((one.pred_score.flatten(), *summary(one.anomaly_map)))
+            found.append((one.pred_score.flatten(), summary(one.anomaly_map, self.false_alarm_rate)))
             seen += len(image)
-        scores, extremes, pixels = (torch.cat(values) for values in zip(*found, strict=True))
+        scores, maps = (torch.cat(values) for values in zip(*found, strict=True))
         known = model.known_scores
-        post_processor.fit_normals(scores if known is None else known, extremes, pixels, self.false_alarm_rate)
+        post_processor.fit_normals(scores if known is None else known, maps, self.false_alarm_rate)

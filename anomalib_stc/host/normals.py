@@ -118,8 +118,8 @@ class NormalImages:
     def others(self, pl_module: Any) -> Iterator[Tensor]:
         """Yield training images, in the order of a bank that knows them, that make few held-out ones `MAPS`.
 
-        A handful of images are no fair part of all: a threshold from them alone had up to 8 % of other normal pixels
-        above it in place of .5 %. What was trained errs hardly less on these than on held-out ones.
+        A quantile of a handful of images may be the strangest one's. What was trained errs hardly less on these than on
+        held-out ones.
         """
         count = MAPS - len(self.held_out)
         if count > 0 and self.apart and pl_module.model.known_scores is not None:

@@ -13,7 +13,8 @@ from torchmetrics.utilities.data import dim_zero_cat
 from anomalib_stc.parts.quantile import upper_quantile
 
 LEVELS: Final = ("image", "pixel")
-PIXEL_SHARE: Final = 0.1  # of the rate of false alarms: the share of normal pixels above the pixel threshold
+PIXEL_SHARE: Final = 0.1  # of the rate of false alarms: the share of a normal image's pixels above the pixel threshold
+PIXEL_IMAGES: Final = 2.0  # of it too: the share of normal images that have more, half of them at most
 
 
 class NormalPostProcessor(PostProcessor):
@@ -39,25 +40,23 @@ class NormalPostProcessor(PostProcessor):
                 self.register_buffer(f"normal_{level}_{what}", torch.tensor(torch.nan))
         self._fitted_on = ""
 
-    def fit_normals(self, scores: Tensor, extremes: Tensor, pixels: Tensor, rate: float) -> None:
+    def fit_normals(self, scores: Tensor, maps: Tensor, rate: float) -> None:
         """Set the thresholds of a model that sees no anomaly, from normal images that it was not made of.
 
-        The image threshold is a quantile of the scores, ``upper_quantile`` tells what few images can support. The pixel
-        threshold is a quantile of pixels: a tenth of the rate of them lies above it. A quantile of each image's highest
-        pixel would leave normal images without a mask, and most of the pixels of defects out of theirs.
+        The image threshold is a quantile of the scores, ``upper_quantile`` tells what few images can support, the pixel
+        threshold one of the maps' levels, see `pixel_threshold`.
 
         Args:
             scores: Image scores (n,) before normalisation, gathered from all processes.
-            extremes: Lowest and highest pixel (m, 2) of maps, see `summary`.
-            pixels: Some pixels of the maps, any shape.
+            maps: Lowest pixel, highest pixel and level (m, 3) of maps by the same rate, see `summary`.
             rate: Share of normal images that are to be called anomalous, between 0 and 1.
 
         Raises:
             ValueError: If there are no scores or no maps, a value is not finite, or the rate is not in (0, 1).
         """
-        pixel = upper_quantile(pixels, 1 - PIXEL_SHARE * rate)
+        lowest, highest, levels = maps.unbind(1)
         self._set_normal("image", upper_quantile(scores, 1 - rate), scores.min(), scores.max())
-        self._set_normal("pixel", pixel, extremes.min(), extremes.max())
+        self._set_normal("pixel", pixel_threshold(levels, rate), lowest.min(), highest.max())
         self._fitted_on = f"the {1 - rate:g} quantile of {len(scores)} normal images"
         if len(scores) < 1 / rate - 1:
             self._fitted_on += f" (so few support a rate of {1 / (len(scores) + 1):.2g} by themselves, not {rate:g})"
@@ -179,12 +178,21 @@ def squashed(distance: Tensor) -> Tensor:
     return torch.where(distance > 0, 1 - tail, tail)
 
 
-def summary(maps: Tensor) -> tuple[Tensor, Tensor]:
-    """Return lowest and highest pixel (n, 2) of maps (n, 1, H, W), and every fourth pixel both ways.
+def summary(maps: Tensor, rate: float) -> Tensor:
+    """Return lowest pixel, highest pixel and level (n, 3) of maps (n, ...): `PIXEL_SHARE` of the rate lies above it."""
+    pixels = maps.flatten(1).sort(dim=1).values
+    last = pixels.shape[1] - 1
+    return pixels[:, [0, last, int((1 - PIXEL_SHARE * rate) * last)]]
 
-    Maps are smoother than that, and thousands of them would fill the memory.
+
+def pixel_threshold(levels: Tensor, rate: float) -> Tensor:
+    """Return the threshold () of pixels from the levels (n,) of normal maps: `PIXEL_IMAGES` of the rate are above it.
+
+    A quantile of all pixels together would belong to the few normal images that look strangest: all of the pixels above
+    it may be theirs, and most of a faint defect's below it. A quantile of each image's highest pixel would leave normal
+    images without a mask, and most of the pixels of defects out of theirs.
     """
-    return torch.stack(maps.flatten(1).aminmax(dim=1), dim=1), maps[..., ::4, ::4].flatten()
+    return upper_quantile(levels, max(1 - PIXEL_IMAGES * rate, 0.5))
 
 
 def _first_known(*values: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from anomalib.data import ImageBatch, InferenceBatch
 from anomalib.engine import Engine
 from anomalib.post_processing import PostProcessor
 
-from anomalib_stc.host.post_processor import NormalPostProcessor, summary
+from anomalib_stc.host.post_processor import NormalPostProcessor, pixel_threshold, summary
 from anomalib_stc.parts.quantile import upper_quantile
 from tests.host.tiny_model import SIDE, TinyModel, as_input, folder_data, noise, write_images
 from tests.runtimes import openvino_program
@@ -21,7 +21,7 @@ NORMAL_SCORES = torch.tensor([1.0, 1.5, 2.0, 1.2, 1.7, 1.1])
 def fitted(processor: NormalPostProcessor | None = None, rate: float = 0.01) -> NormalPostProcessor:
     """Fit a post-processor, a new one if none is given, by the normal scores and all pixels of their maps."""
     processor, maps = processor or NormalPostProcessor(), normal_maps()
-    processor.fit_normals(NORMAL_SCORES, summary(maps[:, None])[0], maps, rate)
+    processor.fit_normals(NORMAL_SCORES, summary(maps, rate), rate)
     return processor
 
 
@@ -113,30 +113,36 @@ def test_few_normals_give_few_false_alarms(count: int) -> None:
 )
 def test_unusable_scores_are_refused(scores: torch.Tensor, rate: float, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        NormalPostProcessor().fit_normals(scores, *summary(torch.rand(3, 1, 4, 4)), rate)
+        NormalPostProcessor().fit_normals(scores, summary(torch.rand(3, 1, 4, 4), 0.01), rate)
 
 
 def test_missing_maps_are_refused() -> None:
     with pytest.raises(ValueError, match="0 values came"):
-        NormalPostProcessor().fit_normals(NORMAL_SCORES, torch.empty(0, 2), torch.empty(0), 0.01)
+        NormalPostProcessor().fit_normals(NORMAL_SCORES, torch.empty(0, 3), 0.01)
 
 
 def test_no_validation_uses_the_normal_thresholds() -> None:
-    """A tenth of the rate of the pixels is above theirs: here one of 96."""
     processor, maps = fitted(rate=0.1), normal_maps()
     expected = upper_quantile(NORMAL_SCORES, 0.9)
     assert processor.image_threshold == expected
-    assert processor.pixel_threshold == upper_quantile(maps, 0.99)
+    assert processor.pixel_threshold == pixel_threshold(summary(maps, 0.1)[:, 2], 0.1)
     output = processor(InferenceBatch(pred_score=torch.stack([expected, expected * 1.01]), anomaly_map=maps))
     assert output.pred_label.tolist() == [False, True]
-    assert output.pred_mask.sum() == 1
+    assert output.pred_mask.sum() == 6
 
 
-def test_a_summary_has_the_ends_of_every_map_and_every_fourth_pixel() -> None:
-    maps = torch.arange(2 * 64.0).reshape(2, 1, 8, 8)
-    ends, pixels = summary(maps)
-    assert ends.tolist() == [[0, 63], [64, 127]]
-    assert pixels.tolist() == [0, 4, 32, 36, 64, 68, 96, 100]
+def test_a_summary_has_the_ends_of_every_map_and_what_few_pixels_exceed() -> None:
+    """A twentieth of a hundred pixels: those from 95 on, and from 195 on."""
+    maps = torch.arange(200.0).reshape(2, 1, 10, 10)
+    assert summary(maps, 0.5).tolist() == [[0, 99, 94], [100, 199, 194]]
+
+
+def test_a_strange_normal_image_does_not_set_the_pixel_threshold() -> None:
+    """Its pixels are the highest hundredth of all, and were above a quantile of all pixels together."""
+    maps = torch.rand(40, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    usual = pixel_threshold(summary(maps, 0.1)[:, 2], 0.1)
+    maps[7] += 100
+    assert pixel_threshold(summary(maps, 0.1)[:, 2], 0.1) < usual + 0.01 < 1.01
 
 
 @pytest.mark.parametrize(
@@ -144,7 +150,7 @@ def test_a_summary_has_the_ends_of_every_map_and_every_fourth_pixel() -> None:
 )
 def test_the_log_says_what_few_normals_support(count: int, told: str, caplog: pytest.LogCaptureFixture) -> None:
     processor = NormalPostProcessor()
-    processor.fit_normals(torch.arange(float(count)), *summary(normal_maps()[:, None]), 0.05)
+    processor.fit_normals(torch.arange(float(count)), summary(normal_maps(), 0.05), 0.05)
     with caplog.at_level(logging.INFO):
         processor.on_fit_end(None, None)
     assert caplog.messages[-1].endswith(f", the 0.95 quantile of {count} normal images{told}.")
@@ -225,7 +231,7 @@ class FittedModel(TinyModel):
     def on_train_epoch_start(self) -> None:
         images = torch.cat([as_input(noise((SIDE, SIDE), seed)) for seed in range(6)])
         predictions = self.model(images)
-        self.post_processor.fit_normals(predictions.pred_score, *summary(predictions.anomaly_map), 0.01)
+        self.post_processor.fit_normals(predictions.pred_score, summary(predictions.anomaly_map, 0.01), 0.01)
 
 
 @pytest.fixture

@@ -176,7 +176,7 @@ def data(root: Path, **arguments: Any):
 @pytest.mark.parametrize("masks", [True, False])
 def test_a_test_run_saves_pictures_and_metrics(data_root: Path, masks: bool) -> None:
     model = GreenModel()
-    model.post_processor.fit_normals(torch.tensor([0.4, 0.5]), *summary(torch.rand(2, 1, SIDE, SIDE) / 2), 0.01)
+    model.post_processor.fit_normals(torch.tensor([0.4, 0.5]), summary(torch.rand(2, 1, SIDE, SIDE) / 2, 0.01), 0.01)
     engine = Engine(default_root_dir=data_root / "out", logger=False)
     results = engine.test(model, datamodule=data(data_root, **({"mask_dir": "bad_masks"} if masks else {})))
     assert results[0]["image_AUROC"] == 1
@@ -200,7 +200,7 @@ class RedMapModel(GreenModel):
     def __init__(self, threshold: float, **arguments: Any) -> None:
         super().__init__()
         self.post_processor = NormalPostProcessor(**arguments)
-        self.post_processor.fit_normals(torch.tensor([threshold]), *summary(torch.full((1, 1, 1, 1), threshold)), 0.01)
+        self.post_processor.fit_normals(torch.tensor([threshold]), torch.full((1, 3), threshold), 0.01)
         self.post_processor.pixel_min.fill_(0)
         self.visualizer = ReconstructionVisualizer(
             fields=["anomaly_map"],

@@ -39,7 +39,7 @@ def scaled(model: Any) -> Any:
         model.eval().model.prepare([noise], seed=0)
         model.model.calibrate(lambda: iter([noise]))
         normal = model.model(noise)
-    model.post_processor.fit_normals(normal.pred_score, *summary(normal.anomaly_map), 0.1)
+    model.post_processor.fit_normals(normal.pred_score, summary(normal.anomaly_map, 0.1), 0.1)
     return model
 
 

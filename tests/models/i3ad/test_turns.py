@@ -25,7 +25,7 @@ def model() -> I3ad:
         model.model.prepare([normals], seed=0)
         model.model.calibrate(lambda: iter([normals]))
         normal = model.model(normals)
-    model.post_processor.fit_normals(normal.pred_score, *summary(normal.anomaly_map), 0.1)
+    model.post_processor.fit_normals(normal.pred_score, summary(normal.anomaly_map, 0.1), 0.1)
     return model
 
 
