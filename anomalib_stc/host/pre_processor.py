@@ -1,5 +1,6 @@
 """Pre-processing with the same pixels in training, test, prediction and export."""
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -13,7 +14,8 @@ from torchvision.transforms.v2 import Compose, Transform
 from anomalib_stc.host.resize import Resize, ThreeChannels
 from anomalib_stc.parts.sizes import IMAGE_SIZE, height_and_width
 
-LOST = "lost"  # in a checkpoint: the name of a transform that cannot be kept in one
+LOST = "lost"  # in a checkpoint: transforms that cannot be kept in one, in words
+ANYWHERE = (v2.ToImage, v2.ToDtype, v2.RGB, ThreeChannels)  # what gives the same before a resize as after it
 
 
 class ExactPreProcessor(PreProcessor):
@@ -30,7 +32,8 @@ class ExactPreProcessor(PreProcessor):
         transform: A user's own transforms instead; an anti-aliased bilinear ``Resize`` among them becomes exact.
 
     Raises:
-        ValueError: If a side is not positive, or there is a ``Normalize`` among the transforms.
+        ValueError: If a side is not positive, there is a ``Normalize`` among the transforms, or one that changes images
+            before they are resized.
     """
 
     def __init__(self, image_size: int | Sequence[int] = IMAGE_SIZE, transform: Transform | None = None) -> None:
@@ -42,12 +45,12 @@ class ExactPreProcessor(PreProcessor):
         self.export_transform = convert_center_crop_transform(exact(transform))
 
     def checkpoint_config(self) -> dict[str, Any]:
-        """Return the transforms as plain data for the checkpoint, and the name of what is no plain data."""
+        """Return the transforms as plain data for the checkpoint, or in words where they are no plain data."""
         transform = plain(self.transform)
         try:
             return {"transform": transform_to_spec(transform)}
-        except ValueError as error:
-            return {"transform": None, LOST: str(error)}
+        except ValueError:
+            return {"transform": None, LOST: words(transform)}
 
     def load_checkpoint_config(self, config: dict[str, Any]) -> None:
         """Restore what `checkpoint_config` returned.
@@ -59,8 +62,8 @@ class ExactPreProcessor(PreProcessor):
             self._use(spec_to_transform(config["transform"]))
         elif self.checkpoint_config() != config:
             msg = (
-                f"The checkpoint was trained with a pre-processor that it cannot hold ({config[LOST]}): give the same "
-                "as pre_processor."
+                f"The checkpoint was trained with a pre-processor that it cannot hold ({config[LOST]}), but this one "
+                f"has {words(plain(self.transform))}: give the same as pre_processor."
             )
             raise ValueError(msg)
 
@@ -76,8 +79,18 @@ def exact(transform: Transform | None) -> Compose:
     """Return transforms in which a resize has the same pixels everywhere, with grey images made RGB before.
 
     Raises:
-        ValueError: If there is a ``Normalize`` among them.
+        ValueError: If there is a ``Normalize`` among them, or something that changes images before their resize: data
+            modules resize first, whatever the order here, and prediction and export do not.
     """
+    given = list(steps(transform))
+    resize = next((place for place, step in enumerate(given) if isinstance(step, v2.Resize)), 0)
+    for step in given[:resize]:
+        if not isinstance(step, ANYWHERE):
+            msg = (
+                f"The pre-processor has {step!r} before its Resize, expected the Resize first, as anomalib's data "
+                "modules apply it: change the order."
+            )
+            raise ValueError(msg)
     return Compose([ThreeChannels(), *(exact_step(step) for step in steps(transform))])
 
 
@@ -92,6 +105,11 @@ def exact_step(step: nn.Module) -> nn.Module:
     if isinstance(step, v2.Resize) and str(getattr(step.interpolation, "value", step.interpolation)) == "bilinear":
         return Resize(step.size, step.max_size) if step.antialias else step
     return step
+
+
+def words(transform: Transform | None) -> str:
+    """Return the steps of transforms with their parameters, the same in every process."""
+    return re.sub(" at 0x[0-9a-f]+", "", ", ".join(map(repr, steps(transform))))
 
 
 def plain(transform: Transform | None) -> Transform | None:

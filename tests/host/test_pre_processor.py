@@ -124,6 +124,26 @@ def test_normalised_images_are_refused() -> None:
         ExactPreProcessor(transform=v2.Compose([v2.Resize((64, 64)), v2.Normalize([0.5] * 3, [0.2] * 3)]))
 
 
+@pytest.mark.parametrize("before", [v2.CenterCrop(40), v2.GaussianBlur(3, 1.0)], ids=["crop", "blur"])
+def test_a_resize_comes_first(before: v2.Transform) -> None:
+    """Data modules put it first: weights and thresholds would belong to other pixels than prediction has."""
+    message = rf"^The pre-processor has {type(before).__name__}\(.*\) before its Resize, .*: change the order\.$"
+    with pytest.raises(ValueError, match=message):
+        ExactPreProcessor(transform=v2.Compose([v2.ToImage(), before, v2.Resize((64, 64))]))
+    ExactPreProcessor(transform=v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Resize((64, 64)), before]))
+
+
+def test_what_a_checkpoint_cannot_hold_has_to_be_the_same() -> None:
+    """Whatever it is, by its parameters; a function by its name."""
+    given, same, other = (
+        ExactPreProcessor(transform=v2.Compose([v2.Resize((64, 64)), v2.Lambda(abs), v2.GaussianBlur(3, sigma)]))
+        for sigma in (1.0, 1.0, 2.0)
+    )
+    same.load_checkpoint_config(given.checkpoint_config())
+    with pytest.raises(ValueError, match=r"sigma=\[1.0, 1.0\]\)\), but .*sigma=\[2.0, 2.0\]\): give the same"):
+        other.load_checkpoint_config(given.checkpoint_config())
+
+
 def test_what_a_checkpoint_cannot_hold_has_to_be_given_again() -> None:
     class Own(v2.Transform):
         """A user's transform."""
