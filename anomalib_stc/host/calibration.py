@@ -163,21 +163,20 @@ class HoldoutCalibration(Callback):
             model.calibrate(normals)
             if isinstance(post_processor, NormalPostProcessor):
                 post_processor.forget_validation()
-                self._fit_thresholds(model, post_processor, chain(normals(), self.normals.others(pl_module)))
+                self._fit_thresholds(model, post_processor, self.normals.numbered(pl_module))
         model.train(training)
 
     def _fit_thresholds(
-        self, model: ScoredModel, post_processor: NormalPostProcessor, normals: Iterator[Tensor]
+        self, model: ScoredModel, post_processor: NormalPostProcessor, normals: Iterator[tuple[list[int], Tensor]]
     ) -> None:
         """Set thresholds from the scores of a bank's own images, if it has some, and from maps of normal images.
 
-        The images are in the bank's order, see `known`: each is compared with the others.
+        Of the images a bank knows, each is compared with the others.
         """
-        found, seen = [], 0
-        for image in normals:
-            one: Any = model.predict(image, model.infer(image), seen)
+        found = []
+        for numbers, image in normals:
+            one: Any = model.predict(image, model.infer(image), numbers)
             found.append((one.pred_score.flatten(), summary(one.anomaly_map, self.false_alarm_rate)))
-            seen += len(image)
         scores, maps = (torch.cat(values) for values in zip(*found, strict=True))
         known = model.known_scores
         post_processor.fit_normals(scores if known is None else known, maps, self.false_alarm_rate)

@@ -69,8 +69,8 @@ def part(dataset: Any, indices: Sequence[int]) -> Any:
 
 
 def drawn(dataset: Any, count: int, seed: int) -> Any:
-    """Return at most a number of images of a data set, drawn by a seed."""
-    return part(dataset, shuffled(len(dataset), seed)[:count].tolist())
+    """Return at most a number of images of a data set, drawn by a seed, in their order (anomalib would sort them)."""
+    return part(dataset, sorted(shuffled(len(dataset), seed)[:count].tolist()))
 
 
 def names_of(dataset: Any) -> list[str]:
@@ -83,6 +83,12 @@ def names_of(dataset: Any) -> list[str]:
     except ValueError:  # on several drives, or some of them relative: nothing is shared
         return [PurePath(path).as_posix() for path in paths]
     return [PurePath(path).relative_to(shared).as_posix() for path in paths]
+
+
+def marks_of(dataset: Any) -> list[str]:
+    """Return name and size in bytes of every image: other images of the same names are other images."""
+    pairs = zip(names_of(dataset), map(Path, paths_of(dataset)), strict=True)
+    return [f"{name} {path.stat().st_size if path.is_file() else ''}" for name, path in pairs]
 
 
 def paths_of(dataset: Any) -> list[str]:

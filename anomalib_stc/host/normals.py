@@ -1,8 +1,9 @@
 """The normal images of a fit: those that are trained on, those held out, and how both look at test time."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from itertools import islice
 from typing import Any, Final
 
 from lightning.fabric.utilities.apply_func import move_data_to_device
@@ -15,7 +16,7 @@ from anomalib_stc.host.holdout import (
     collate_of,
     drawn,
     hashed,
-    names_of,
+    marks_of,
     own_transform,
     part,
     paths_of,
@@ -28,6 +29,7 @@ from anomalib_stc.parts.bank import IMAGES
 logger = logging.getLogger(__name__)
 BATCH_SIZE: Final = 8
 MAPS: Final = 60  # normal images whose maps set the pixel threshold, where a bank can leave out those it knows
+STRANGER: Final = -1  # number of an image that no bank knows
 
 
 class NormalImages:
@@ -67,7 +69,7 @@ class NormalImages:
 
     def _hold_out(self, training: Any, held_out: Any) -> None:
         self.training, self.held_out = training, held_out
-        self.mark = hashed("\n".join([*names_of(held_out), "", *names_of(training)])).hex()
+        self.mark = hashed("\n".join([*marks_of(held_out), "", *marks_of(training)])).hex()
 
     def find(self, trainer: Any) -> None:
         """Where the loader does not show what was split, use the training images themselves, and say so.
@@ -109,21 +111,30 @@ class NormalImages:
         Held-out images are the first ones, in order, training images are drawn by a seed. Where the training images
         themselves stand for held-out ones, there are no others.
         """
-        held_out = part(self.held_out, range(min(len(self.held_out), count // 2 if self.apart else count)))
+        held_out, others = self._known(count, seed)
         first = list(self.images(pl_module, held_out))
-        if not self.apart:
-            return [], first
-        return first, list(self.images(pl_module, drawn(self.training, count - len(held_out), seed)))
+        return (first, list(self.images(pl_module, others))) if self.apart else ([], first)
 
-    def others(self, pl_module: Any) -> Iterator[Tensor]:
-        """Yield training images, in the order of a bank that knows them, that make few held-out ones `MAPS`.
+    def _known(self, count: int, seed: int) -> tuple[Any, Any]:
+        held_out = part(self.held_out, range(min(len(self.held_out), count // 2 if self.apart else count)))
+        return held_out, drawn(self.training, count - len(held_out), seed) if self.apart else []
+
+    def numbered(self, pl_module: Any) -> Iterator[tuple[list[int], Tensor]]:
+        """Yield batches (B, 3, H, W) of the images that set the pixel threshold, with their numbers in a bank.
+
+        They are the held-out ones, and so many that the bank knows that there are `MAPS`, spread over all of these.
 
         A quantile of a handful of images may be the strangest one's. What was trained errs hardly less on these than on
         held-out ones.
         """
-        count = MAPS - len(self.held_out)
-        if count > 0 and self.apart and pl_module.model.known_scores is not None:
-            yield from self.images(pl_module, drawn(self.training, count, int(pl_module.model.bank.seed)))
+        bank = pl_module.model.bank if pl_module.model.known_scores is not None else None
+        known, others = self._known(IMAGES, 0 if bank is None else int(bank.seed))
+        numbers = [number if number < len(known) else STRANGER for number in range(len(self.held_out))]
+        yield from _numbered(self.images(pl_module, self.held_out), numbers)
+        count = min(len(others), MAPS - len(numbers))
+        if bank is not None and count > 0:
+            places = [place * len(others) // count for place in range(count)]
+            yield from _numbered(self.images(pl_module, part(others, places)), [len(known) + place for place in places])
 
     def images(self, pl_module: Any, dataset: Any) -> Iterator[Tensor]:
         """Yield a data set's images in batches (B, 3, H, W), as they are at test time, on the module's device."""
@@ -134,6 +145,12 @@ class NormalImages:
             if isinstance(pre_processor, Callback):
                 pre_processor.on_validation_batch_start(pl_module._trainer, pl_module, batch, index)
             yield batch.image
+
+
+def _numbered(batches: Iterable[Tensor], numbers: Iterable[int]) -> Iterator[tuple[list[int], Tensor]]:
+    rest = iter(numbers)
+    for batch in batches:
+        yield [*islice(rest, len(batch))], batch
 
 
 def _listed(loaders: Any) -> list[DataLoader]:

@@ -117,12 +117,14 @@ class MemoryBank(nn.Module):
         """
         return {name: self.depths[name](self.vectors(name, image, features)) for name in names}
 
-    def without(self, image: Tensor, features: Tensor, number: int, names: Collection[str]) -> dict[str, Tensor]:
-        """Return the same of images that the bank was made of, numbered from a number on, each compared with others."""
+    def without(
+        self, image: Tensor, features: Tensor, numbers: Sequence[int], names: Collection[str]
+    ) -> dict[str, Tensor]:
+        """Return the same of images with these numbers among those that the bank was made of, each without its own."""
         found = {}
         for name in names:
             alone = self.vectors(name, image, features).split(1)
-            distances = [self._depth(name).without(one, number + place) for place, one in enumerate(alone)]
+            distances = [self._depth(name).without(one, number) for one, number in zip(alone, numbers, strict=True)]
             found[name] = torch.cat(distances)
         return found
 

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Sequence
-from itertools import accumulate
+from itertools import islice
 from typing import Any
 
 import torch
@@ -87,9 +87,9 @@ class ScoredModel(nn.Module, ABC):
     def _remember(self, bank: MemoryBank, images: list[Tensor], features: list[Tensor]) -> None:
         """Set the curves of a bank's terms, and the scores of its images, each compared with the others."""
         names = [name for name in self.score.terms if name not in self.score.own]
-        starts = accumulate((len(batch) for batch in images), initial=0)
-        batches = zip(images, features, starts, strict=False)
-        found = [bank.without(batch, known, start, names) for batch, known, start in batches]
+        numbers = iter(range(sum(map(len, images))))
+        batches = zip(images, features, strict=True)
+        found = [bank.without(batch, known, [*islice(numbers, len(batch))], names) for batch, known in batches]
         self.score.calibrate({name: torch.cat([batch[name] for batch in found]) for name in names})
         if self.score.by_bank:
             cells = torch.cat([self.score.telling_cells(batch, images[0].shape[-2:]) for batch in found])
@@ -119,13 +119,13 @@ class ScoredModel(nn.Module, ABC):
         It has a ``reconstruction`` (B, 3, H, W), and the ``image`` and its ``features`` where the model has a bank.
         """
 
-    def residuals(self, inferred: Any, names: Collection[str], known: int | None = None) -> dict[str, Tensor]:
+    def residuals(self, inferred: Any, names: Collection[str], known: Sequence[int] | None = None) -> dict[str, Tensor]:
         """Return the named terms of the score as maps (B, 1, h, w), not calibrated.
 
         Args:
             inferred: What `infer` said of images; it holds what they are compared with.
             names: Terms to compute.
-            known: Number of the first of these images, where a bank was made of them: each is compared with the others.
+            known: Numbers of these images in the bank that was made of them: each is compared with the others.
         """
         own = self.own_residuals(inferred, [name for name in names if name in self.score.own])
         if self.bank is None:
@@ -150,7 +150,7 @@ class ScoredModel(nn.Module, ABC):
         """
         return self.learn(image) if self.training else self.predict(image, self.infer(image))
 
-    def predict(self, image: Tensor, inferred: Any, known: int | None = None) -> InferenceBatch:
+    def predict(self, image: Tensor, inferred: Any, known: Sequence[int] | None = None) -> InferenceBatch:
         """Score images from what was inferred of them: here the exported graph's outputs get their names.
 
         Args:

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
+from anomalib_stc.host import normals
 from anomalib_stc.host.calibration import HoldoutCalibration
 from anomalib_stc.host.post_processor import NormalPostProcessor, pixel_threshold, summary
 from anomalib_stc.host.state import fingerprint
@@ -223,7 +224,7 @@ def test_thresholds_are_quantiles(root: Path, weights: dict[str, float]) -> None
     assert_own_curves(model)
     network = model.model.eval()
     images = torch.cat(held_out(model)) if weights == OWN else known_images(model)
-    found = network.predict(images, network.infer(images), known=0)
+    found = network.predict(images, network.infer(images), range(len(images)))
     scores = found.pred_score if weights == OWN else network.known_scores
     assert len(scores) == (3 if weights == OWN else COUNT)
     assert model.post_processor.image_threshold.item() == pytest.approx(upper_quantile(scores, 0.9).item(), rel=1e-5)
@@ -323,6 +324,26 @@ def test_the_scores_of_a_bank_are_those_of_all_normal_images(root: Path) -> None
         torch.testing.assert_close(model.model.known_scores[number : number + 1], score)
 
 
+@pytest.mark.parametrize("maps", [5, 8, 60])
+def test_images_of_the_pixel_threshold_have_the_numbers_that_the_bank_knows_them_by(
+    root: Path, maps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where they are some of many: an image that is compared with itself makes the threshold too low."""
+    monkeypatch.setattr(normals, "MAPS", maps)
+    model, _ = prepared(root)
+    known = known_images(model)
+    found = [
+        pair
+        for numbers, batch in model.calibration.normals.numbered(model)
+        for pair in zip(numbers, batch, strict=True)
+    ]
+    assert len(found) == min(maps, COUNT)
+    assert [number for number, _ in found][:3] == [0, 1, 2], "the held-out ones"
+    assert max(number for number, _ in found) > COUNT // 2, "spread over all"
+    for number, image in found:
+        assert torch.equal(image, known[number])
+
+
 @torch.no_grad()
 def test_maps_of_held_out_images_are_those_of_new_ones(root: Path) -> None:
     """A bank that compared an image with itself would find it more normal than any that comes later."""
@@ -330,7 +351,7 @@ def test_maps_of_held_out_images_are_those_of_new_ones(root: Path) -> None:
     model.calibration._fit(model)
     network, held = model.model, torch.cat(held_out(model))
     new = torch.cat(list(model.calibration.normals.images(model, datamodule.val_data)))
-    found = network.predict(held, network.infer(held), known=0).anomaly_map
+    found = network.predict(held, network.infer(held), range(len(held))).anomaly_map
     later, itself = (network(image).anomaly_map for image in (new, held))
     assert found.mean().item() == pytest.approx(later.mean().item(), rel=0.1)
     assert itself.mean() < 0.9 * later.mean()

@@ -1,5 +1,6 @@
 """The held-out images are a repeatable share, spread over the folder, seen as at test time."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from PIL import Image
 from torch.utils.data import ConcatDataset, Subset, TensorDataset
 from torchvision.transforms import v2
 
-from anomalib_stc.host.holdout import paths_of, plain_loader, split_holdout
+from anomalib_stc.host.holdout import marks_of, paths_of, plain_loader, split_holdout
 from tests.host.tiny_model import folder_data, write_images
 
 
@@ -24,6 +25,20 @@ def dataset(root: Path, count: int, **arguments) -> AnomalibDataset:
 
 def paths(part: AnomalibDataset) -> list[str]:
     return part.samples.image_path.tolist()
+
+
+def test_other_images_of_the_same_names_have_other_marks(tmp_path: Path) -> None:
+    """Not where the folder was moved; images without a file are counted."""
+    first, moved, other = (tmp_path / name for name in ("first", "moved", "other"))
+    whole = dataset(first, 3)
+    shutil.copytree(first, moved)
+    write_images(other / "good", [(17, 16)] * 3)
+    there = [folder_data(root, normal_dir="good", val_split_mode="none") for root in (moved, other)]
+    for data in there:
+        data.setup()
+    assert marks_of(there[0].train_data) == marks_of(whole)
+    assert not set(marks_of(there[1].train_data)) & set(marks_of(whole))
+    assert len(set(marks_of(TensorDataset(torch.zeros(3))))) == 3
 
 
 @pytest.mark.parametrize(

@@ -175,7 +175,7 @@ def test_only_depths_that_are_asked_for_are_computed() -> None:
     image = images(2)
     made = filled(image)
     assert set(made(image, FEATURES(image), [FINE])) == {FINE}
-    assert set(made.without(image, FEATURES(image), 0, [DEEP])) == {DEEP}
+    assert set(made.without(image, FEATURES(image), range(len(image)), [DEEP])) == {DEEP}
     assert made(image, FEATURES(image), []) == {}
 
 
@@ -185,11 +185,11 @@ def test_batches_are_no_matter() -> None:
     together, apart = filled(image), MemoryBank(FEATURES, 24)
     apart.fit(image.split([1, 3]), features.split([1, 3]), seed=0)
     torch.testing.assert_close(dict(apart.state_dict()), dict(together.state_dict()), equal_nan=True)
-    every = together.without(image, features, 0, DEPTHS)
+    every = together.without(image, features, range(len(image)), DEPTHS)
     for start, size in ((0, 2), (2, 1), (3, 1)):
         some = slice(start, start + size)
         torch.testing.assert_close(
-            together.without(image[some], features[some], start, DEPTHS),
+            together.without(image[some], features[some], range(4)[some], DEPTHS),
             {name: distance[some] for name, distance in every.items()},
         )
     assert all((every[name] > together(image, features)[name]).any() for name in DEPTHS), "something was left out"
@@ -201,7 +201,7 @@ def test_batches_are_no_matter() -> None:
 def test_images_with_little_in_them_give_finite_distances(kind: str, count: int, dtype: torch.dtype) -> None:
     normal = made_images(kind, (SIDE, SIDE)).repeat(count, 1, 1, 1)
     made = filled(normal)
-    alone = made.without(normal, FEATURES(normal), 0, DEPTHS)
+    alone = made.without(normal, FEATURES(normal), range(len(normal)), DEPTHS)
     assert {name: value.max().item() for name, value in alone.items()} == pytest.approx(
         dict.fromkeys(DEPTHS, 0), abs=1e-3
     )
@@ -228,9 +228,8 @@ def test_all_of_it_travels_with_the_state() -> None:
     asked = images(1, seed=3)
     for name, distance in made(asked, FEATURES(asked)).items():
         assert torch.equal(fresh(asked, FEATURES(asked))[name], distance)
-    assert torch.equal(
-        fresh.without(image, FEATURES(image), 0, [FINE])[FINE], made.without(image, FEATURES(image), 0, [FINE])[FINE]
-    )
+    of_each = (one.without(image, FEATURES(image), range(2), [FINE])[FINE] for one in (fresh, made))
+    assert torch.equal(*of_each)
     assert torch.equal(fresh.known_scores, noise(2))
 
 

@@ -67,9 +67,9 @@ def test_known_scores_are_those_of_images_that_are_left_out() -> None:
     normals = images(5)
     model = prepared({}, normals)
     model.calibrate(lambda: iter([normals]))
-    alone = [model.predict(normals[n : n + 1], model.infer(normals[n : n + 1]), n).pred_score for n in range(5)]
+    alone = [model.predict(normals[n : n + 1], model.infer(normals[n : n + 1]), [n]).pred_score for n in range(5)]
     torch.testing.assert_close(model.known_scores, torch.cat(alone))
-    together = model.predict(normals, model.infer(normals), 0)
+    together = model.predict(normals, model.infer(normals), range(5))
     torch.testing.assert_close(together.pred_score, torch.cat(alone))
     assert (model(normals).pred_score != together.pred_score).all(), "who is not left out knows itself"
 
@@ -80,7 +80,7 @@ def test_curves_of_the_bank_are_of_images_that_are_left_out() -> None:
     normals = images(5)
     model = prepared({}, normals)
     assert model.score.scale(OWN).isnan().all()
-    for name, distance in model.bank.without(normals, model.features(normals), 0, DEPTHS).items():
+    for name, distance in model.bank.without(normals, model.features(normals), range(len(normals)), DEPTHS).items():
         assert model.score.rarity(name, distance).mean().item() == pytest.approx(1, abs=0.05), name
     curves = {name: model.score.scale(name).clone() for name in DEPTHS}
     model.calibrate(lambda: iter(normals.split(2)))
