@@ -100,6 +100,10 @@ class AnomalyScore(nn.Module):
         self.scale_bank_median.copy_(upper_half(cells)[:, -1].max())
         return self.reduce(cells)
 
+    def forget_normals(self) -> None:
+        """Undo `score_normals`: the images of a bank say nothing where the score does not come from it."""
+        self.scale_bank_median.fill_(ANY)
+
     def rarities(self, residuals: Mapping[str, Tensor], names: Iterable[str]) -> dict[str, Tensor]:
         """Return how rare the residuals (B, 1, h, w) of some terms are."""
         return {name: self.rarity(name, residuals[name]) for name in names}

@@ -85,7 +85,7 @@ class ScoredModel(nn.Module, ABC):
             self._remember(self.bank, images, [self.features(batch) for batch in images])
 
     def _remember(self, bank: MemoryBank, images: list[Tensor], features: list[Tensor]) -> None:
-        """Set the curves of a bank's terms, and the scores of its images, each compared with the others."""
+        """Set the curves of a bank's terms, and the scores of its images if it gives them, each without its own."""
         names = [name for name in self.score.terms if name not in self.score.own]
         numbers = iter(range(sum(map(len, images))))
         batches = zip(images, features, strict=True)
@@ -94,6 +94,9 @@ class ScoredModel(nn.Module, ABC):
         if self.score.by_bank:
             cells = torch.cat([self.score.telling_cells(batch, images[0].shape[-2:]) for batch in found])
             bank.keep(self.score.score_normals(cells))
+        else:
+            self.score.forget_normals()
+            bank.keep(bank.scores[:0])
 
     @abstractmethod
     def start(self, images: list[Tensor], features: list[Tensor], seed: int) -> None:

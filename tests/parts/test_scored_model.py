@@ -100,6 +100,16 @@ def test_remembering_gives_the_scores_of_other_weights() -> None:
     assert not torch.allclose(loaded.known_scores, model.known_scores)
 
 
+def test_remembering_without_weights_of_a_bank_leaves_nothing_of_it() -> None:
+    """As a model that never scored by its bank: no limit on an image's median, no scores of its images."""
+    without, normals = dict.fromkeys(DEPTHS, 0.0), images(5)
+    model, other, loaded = prepared({}, normals), prepared(without, normals), Small({**WEIGHTS, **without})
+    loaded.load_state_dict(model.state_dict())
+    loaded.remember([normals])
+    assert loaded.score.scale_bank_median == other.score.scale_bank_median > model.score.scale_bank_median
+    assert loaded.bank.known_scores.numel() == 0
+
+
 @torch.no_grad()
 def test_without_a_bank_nothing_is_known() -> None:
     """Nor where no depth of it has a weight: then its own terms tell images apart."""
