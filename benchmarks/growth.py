@@ -22,7 +22,7 @@ from PIL import Image
 from benchmarks import settings
 from benchmarks.columns import LABELS
 from benchmarks.images import datamodule
-from benchmarks.manifest import commit
+from benchmarks.manifest import write_manifest
 from benchmarks.report.markdown import escape, table_line
 from benchmarks.runner import Run, alone_in, check_same, executed, planned
 
@@ -72,10 +72,12 @@ def grow(options: argparse.Namespace) -> list[Run]:
     with TemporaryDirectory() as folder, alone_in(Path(source.output)):
         sets = [enlarged(source, module, count, Path(folder)) for count in options.counts]
         runs = [run for made in sets for run in planned(made)]
-        for run in runs:
-            check_same(run)
+        for made in sets:
+            check_same(made)
+        write_manifest(Path(source.output), source, ["growth", *sys.argv[1:]])
         list(executed([run for run in runs if not run.finished], 1, Path(source.output)))
-    print(table([run for run in runs if run.finished], list(source.models)))
+        print(table([run for run in runs if run.finished], list(source.models)))
+        print("\nCommit {commit}.".format(**json.loads((Path(source.output) / "manifest.json").read_text())))
     return [run for run in runs if not run.finished]
 
 
@@ -92,7 +94,7 @@ def read(options: argparse.Namespace) -> DictConfig:
 
 def enlarged(source: DictConfig, module: AnomalibDataModule, count: int, root: Path) -> DictConfig:
     """Write the set of a number of normal images, and return the settings of its runs: as the only set it is timed."""
-    name = f"{Path(source.data.categories[0]).name}-{count}"
+    name = f"{source.data.categories[0]}/{count}"
     write_set(module, count, root / name)
     own = deepcopy(source)
     own.merge_with({"data": {"root": str(root), "layout": "mvtec", "categories": [name]}})
@@ -145,13 +147,12 @@ def copy(path: Any, folder: Path, number: int) -> None:
 
 
 def table(runs: list[Run], models: list[str]) -> str:
-    """Return a Markdown table of finished runs, model by model, and the commit."""
+    """Return a Markdown table of finished runs, model by model."""
     columns = ["model", "set", *(LABELS[name] for name in MEASURED)]
     rows = [json.loads((run.folder / "row.json").read_text()) for run in runs]
     rows.sort(key=lambda row: models.index(row["model"]))  # the sets stay in their order
     cells = [[escape(row["model"]), escape(row["set"]), *(f"{row[name]:.1f}" for name in MEASURED)] for row in rows]
-    lines = [table_line(columns), table_line(["---"] * len(columns)), *map(table_line, cells)]
-    return "\n".join([*lines, "", f"Commit {commit()}."])
+    return "\n".join([table_line(columns), table_line(["---"] * len(columns)), *map(table_line, cells)])
 
 
 if __name__ == "__main__":

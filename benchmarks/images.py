@@ -3,6 +3,7 @@
 import copy
 import hashlib
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -138,7 +139,10 @@ def contaminate(module: AnomalibDataModule, share: float, draw: int, set_aside: 
         raise ValueError(msg)
     moved = defects[shuffled(len(defects), draw)[:taken].numpy()]
     if put_in:
-        module.train_data = joined(drawn(train, len(train) - put_in, draw), test.samples.iloc[moved[:put_in]])
+        put = test.samples.iloc[moved[:put_in]]
+        whole: Any = module
+        whole.train_data = joined(drawn(train, len(train) - put_in, draw), put)
+        whole.links = linked(whole.train_data, set(put.image_path))
     module.test_data = part(test, np.delete(np.arange(len(test)), moved).tolist())
 
 
@@ -155,6 +159,21 @@ def joined(normals: AnomalibDataset, samples: pd.DataFrame) -> AnomalibDataset:
     view = copy.copy(normals)
     view.samples = whole
     return view
+
+
+def linked(dataset: AnomalibDataset, put: set[str]) -> TemporaryDirectory:
+    """Let a data set read its images through links in one folder, which is returned and goes when nobody has it.
+
+    A split goes by the path from the folder that all images share: so images are held out as without those that were
+    put in, which come from other folders. The names of these begin with that of their own folder.
+    """
+    folder, samples = TemporaryDirectory(), dataset.samples.copy()
+    links = []
+    for path in map(Path, samples.image_path):
+        links.append(Path(folder.name) / (f"{path.parent.name}_{path.name}" if str(path) in put else path.name))
+        links[-1].symlink_to(path.resolve())
+    dataset.samples = samples.assign(image_path=[str(link) for link in links])
+    return folder
 
 
 def hold_out(module: AnomalibDataModule, share: float) -> Any:

@@ -30,13 +30,18 @@ def write_manifest(output: Path, settings: DictConfig, arguments: list[str]) -> 
     check_images(output, before.get("images", {}), images)
     manifest: dict[str, Any] = {
         "command": "python -m benchmarks " + shlex.join(last_name(argument) for argument in arguments),
-        "commit": ", ".join(dict.fromkeys([*filter(None, before.get("commit", "").split(", ")), commit()])),
+        "commit": also(before.get("commit"), commit()),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": {package: version(package) for package in PACKAGES},
+        "versions": {name: also(before.get("versions", {}).get(name), version(name)) for name in PACKAGES},
         "images": {**before.get("images", {}), **images},
         "config": together(before.get("config"), last_names(config)),
     }
     write_atomically(path, json.dumps(manifest, indent=1) + "\n")
+
+
+def also(before: str | None, now: str) -> str:
+    """Return a list of names in words, with one more unless it is there: runs of a folder may be of several days."""
+    return ", ".join(dict.fromkeys([*(before.split(", ") if before else []), now]))
 
 
 def check_images(output: Path, before: dict[str, str], images: dict[str, str]) -> None:

@@ -19,6 +19,7 @@ from anomalib.data import AnomalibDataModule, ImageBatch
 from anomalib.engine import Engine
 from anomalib.models import AnomalibModule, get_model
 from anomalib.pre_processing import PreProcessor
+from anomalib.utils.path import convert_to_snake_case
 from lightning.pytorch import seed_everything
 from omegaconf import OmegaConf
 from torchvision.transforms.v2 import CenterCrop, Compose
@@ -110,7 +111,7 @@ def build(spec: dict[str, Any], side: int, rate: float = RATE) -> AnomalibModule
     name = spec["model"]
     make = arm(name) if is_arm(name) else partial(get_model, name)
     given = {**spec["args"], **RAW}
-    if is_arm(name) or name in SIZED:
+    if is_arm(name) or convert_to_snake_case(name) in SIZED:
         own = {"image_size": side, "post_processor": NormalPostProcessor(**KEPT)}
         given = {"false_alarm_rate": rate, **given, **own}
     model = make(**given)

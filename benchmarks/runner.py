@@ -17,10 +17,11 @@ from rich.progress import Progress
 
 from benchmarks.images import check_category
 from benchmarks.manifest import write_manifest
-from benchmarks.results import run_folder, write_table
-from benchmarks.settings import STATISTIC, for_run, plain
+from benchmarks.results import finished, run_folder, write_table
+from benchmarks.settings import IMAGES, SHARED, STATISTIC, for_run, plain
 
 CHECKOUT = Path(__file__).parents[1]
+OTHERWISE = "{} was run with other settings: choose another --output, or remove that folder."
 
 
 class Run(NamedTuple):
@@ -53,8 +54,8 @@ def run_all(settings: DictConfig, arguments: list[str]) -> list[Run]:
     """
     output = Path(settings.output)
     runs = list(planned(settings))
-    for run in runs:
-        check_same(run)
+    check_same(settings)
+    check_weather(runs)
     with alone_in(output):
         write_manifest(output, settings, arguments)
         waiting = [run for run in runs if not run.finished]
@@ -125,20 +126,41 @@ def job_threads(job: dict[str, Any], shared: dict[str, Any]) -> int | None:
     return None if job["latency"] else shared["threads"]
 
 
-def check_same(run: Run) -> None:
-    """Raise a `ValueError` if a finished run had another job than it would have now."""
-    if not run.finished:
-        return
-    before: Any = OmegaConf.to_container(OmegaConf.load(run.folder / "job.yaml"), resolve=False)
-    before["weather"] = before.get("weather", False) and run.job["weather"]  # measured without being asked for: no harm
-    if relevant(before) != relevant(run.job):
-        msg = f"{run.folder} was run with other settings: choose another --output, or remove that folder."
-        raise ValueError(msg)
+def check_same(settings: DictConfig) -> None:
+    """Raise a `ValueError` if a finished run of a model, on any set, was made otherwise than it would be now.
+
+    A table has one line for a model: all its runs have to be of one kind.
+    """
+    shared = plain(settings)
+    specs = models(shared)
+    for row in finished(Path(shared["output"]) / "runs"):
+        before = job_of(row.parent)
+        if before["model"] not in specs:
+            continue
+        spec = specs[before["model"]]
+        now = {"spec": spec, **for_run(shared, spec)}
+        if relevant(before) != relevant(now):
+            raise ValueError(OTHERWISE.format(row.parent))
+
+
+def job_of(folder: Path) -> Any:
+    """Return the job that a run had."""
+    return OmegaConf.to_container(OmegaConf.load(folder / "job.yaml"), resolve=False)
+
+
+def check_weather(runs: list[Run]) -> None:
+    """Raise a `ValueError` if a finished run lacks the weather; one that has it unasked is right."""
+    for run in runs:
+        if run.finished and run.job["weather"] and not job_of(run.folder).get("weather"):
+            raise ValueError(OTHERWISE.format(run.folder))
 
 
 def relevant(job: Any) -> dict[str, Any]:
-    """Return what of a job decides its figures: not the number of categories, threads, or where the root lies."""
-    kept = {key: value for key, value in job.items() if key not in {"threads", "latency", "data"}}
+    """Return what of a job decides its figures: not which set and seed, or where the root lies.
+
+    Nor whether the weather was measured too.
+    """
+    kept = {name: job[name] for name in ("spec", *SHARED, *IMAGES) if name not in {"data", "weather"}}
     return {**kept, "layout": job["data"]["layout"], "folder": job["data"]["folder"]}
 
 

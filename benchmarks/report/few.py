@@ -5,8 +5,9 @@
 
 import argparse
 import math
+from collections import Counter
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from xml.etree.ElementTree import Element, tostring
 
 import pandas as pd
@@ -33,7 +34,11 @@ from benchmarks.results import write_atomically
 
 PLOTTED: Final = ("image_auroc", "aupro")
 NORMALS: Final = "normal images, those held out included"
-NOTE: Final = "Mean over sets and draws of the images; in brackets, and as a bar, the lowest and the highest draw."
+NOTE: Final = (
+    "Mean over the sets that all have run on, and over draws of the images; in brackets, and as a bar, the lowest and "
+    "the highest draw."
+)
+IMAGES: Final = ("normals", "draw")  # what differs along a curve
 WIDER: Final = 1.15  # the frame goes beyond the first and the last number by this factor
 SIDE: Final = RIGHT - 96  # the frame's right side, in pixels; the curves' names follow
 STEPS: Final = (0.01, 0.02, 0.05, 0.1, 0.2)
@@ -42,18 +47,29 @@ STEPS: Final = (0.01, 0.02, 0.05, 0.1, 0.2)
 def few_curves(results: Results) -> pd.DataFrame:
     """Return mean, min and max over draws of the mean over sets, indexed by (model, normals).
 
-    Empty where no model of the settings has its own ``normals``. The columns are (measure, statistic).
+    Empty where no model of the settings has its own ``normals``. The columns are (measure, statistic). A set that one
+    of these models has not run on is left out of all: points of one curve are means over the same sets.
     """
     specs = {name: spec for name, spec in (results.config.get("models") or {}).items() if spec.get("normals")}
     rows = results.rows[results.rows["model"].isin(specs)]
-    own = [specs[name] for name in rows["model"]]
+    runs = rows.drop_duplicates(["model", "seed"])
+    rows = rows.groupby("set").filter(lambda found: len(found) == len(runs))
+    own, names = [specs[name] for name in rows["model"]], curve_names(specs)
     rows = rows.assign(
-        model=[spec["model"] for spec in own],
+        model=[names[name] for name in rows["model"]],
         normals=[int(spec["normals"]) for spec in own],
         draw=[spec.get("draw", 0) for spec in own],
     )
     by_draw = rows.groupby(["model", "normals", "draw"])[list(PLOTTED)].mean()
     return by_draw.groupby(["model", "normals"]).agg(["mean", "min", "max"])
+
+
+def curve_names(specs: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """Return the curve of every row: its model's name, or its first row's where two curves are of one model."""
+    rest = {name: {key: value for key, value in spec.items() if key not in IMAGES} for name, spec in specs.items()}
+    firsts = {name: next(first for first in rest if rest[first] == own) for name, own in rest.items()}
+    models = Counter(rest[first]["model"] for first in set(firsts.values()))
+    return {name: rest[name]["model"] if models[rest[name]["model"]] == 1 else first for name, first in firsts.items()}
 
 
 def few_table(curves: pd.DataFrame) -> Table:

@@ -11,7 +11,10 @@ from benchmarks.report.cells import Cell, Table, number
 from benchmarks.results import finished
 from benchmarks.weather import MEASURES, NONE
 
-NOTE = "Mean over sets of the mean over seeds, by the same trainings; in brackets the difference to unaltered images."
+NOTE = (
+    "Mean over the sets where it was measured of the mean over seeds, by the same trainings; in brackets the "
+    "difference to unaltered images."
+)
 
 
 def weather_table(output: Path) -> Table | None:
@@ -19,16 +22,18 @@ def weather_table(output: Path) -> Table | None:
     found = list(runs(output))
     if not found:
         return None
-    values = means(pd.concat(found, ignore_index=True))
+    measured = pd.concat(found, ignore_index=True)
+    values, sets = means(measured), measured.groupby("model")["set"].nunique()
     rows = [
         [
             Cell(model),
+            Cell(str(sets[model]), sets[model]),
             Cell(kind),
             *(cell(values.loc[(model, kind), name], values.loc[(model, NONE), name], kind) for name in MEASURES),
         ]
         for model, kind in values.index
     ]
-    return Table("Weather", ["model", "weather", *(LABELS[name] for name in MEASURES)], rows, NOTE)
+    return Table("Weather", ["model", "sets", "weather", *(LABELS[name] for name in MEASURES)], rows, NOTE)
 
 
 def runs(output: Path) -> Iterator[pd.DataFrame]:

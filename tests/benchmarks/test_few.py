@@ -36,6 +36,28 @@ def test_curves_are_means_over_sets_and_draws(results: Results) -> None:
     assert curves.loc[("i3ad", 60)]["image_auroc"].tolist() == pytest.approx([0.8] * 3)
 
 
+def test_a_set_that_not_all_have_run_on_is_left_out(results: Results) -> None:
+    """A curve would jump where the sets of its points are others."""
+    rows = results.rows
+    without = rows[(rows["set"] != "b") | (rows["model"] != "i3ad_60_0")]
+    curves = few.few_curves(Results(results.folder, without, results.manifest))
+    assert curves.loc[("i3ad", 60)]["image_auroc"]["mean"] == pytest.approx(0.7)
+    assert curves.loc[("i3ad", 15)]["image_auroc"]["mean"] == pytest.approx(0.26)
+
+
+def test_models_with_other_arguments_are_other_curves() -> None:
+    layers = {"like": {"layers": ["a"]}}
+    specs = {
+        "patchcore_5": {"model": "patchcore", "args": {}, "normals": 5, "draw": 0},
+        "patchcore_15": {"model": "patchcore", "args": {}, "normals": 15},
+        "layers_5": {"model": "patchcore", "args": layers, "normals": 5},
+        "i3ad_5": {"model": "i3ad", "args": {}, "normals": 5},
+    }
+    assert few.curve_names(specs) == {
+        "patchcore_5": "patchcore_5", "patchcore_15": "patchcore_5", "layers_5": "layers_5", "i3ad_5": "i3ad",
+    }  # fmt: skip
+
+
 def test_a_curve_rises_where_its_figures_do(results: Results) -> None:
     plotted = few.few_plots(few.few_curves(results))[0]
     rising, level = (line.get("points").split() for line in plotted.iter("polyline"))

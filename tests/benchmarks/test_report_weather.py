@@ -26,9 +26,9 @@ def test_the_table_is_a_mean_over_sets_of_the_mean_over_seeds(tmp_path: Path) ->
     found = weather_table(tmp_path)
     assert found is not None
     lines = section(found).splitlines()
-    assert lines[2] == "| model | weather | image AUROC | AUPRO 0.3 | recall | false alarms |"
-    assert lines[4] == "| m | none | 0.900 | 0.500 | 0.500 | 0.000 |"
-    assert lines[5] == "| m | light | 0.600 (-0.300) | 0.500 (+0.000) | 0.500 (+0.000) | 0.000 (+0.000) |"
+    assert lines[2] == "| model | sets | weather | image AUROC | AUPRO 0.3 | recall | false alarms |"
+    assert lines[4] == "| m | 2 | none | 0.900 | 0.500 | 0.500 | 0.000 |"
+    assert lines[5] == "| m | 2 | light | 0.600 (-0.300) | 0.500 (+0.000) | 0.500 (+0.000) | 0.000 (+0.000) |"
 
 
 def test_there_is_no_table_without_weather(tmp_path: Path) -> None:

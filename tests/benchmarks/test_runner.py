@@ -106,6 +106,17 @@ def test_other_settings_do_not_mix_with_finished_runs(root: Path, tmp_path: Path
     assert "other settings" in capsys.readouterr().err
 
 
+def test_a_model_has_the_same_settings_on_other_sets(root: Path, tmp_path: Path, ran: list[Path], capsys) -> None:
+    """One line of a table would hold two experiments."""
+    start(root, tmp_path / "out", "--models", "padim", "--categories", "a")
+    config = tmp_path / "own.yaml"
+    config.write_text("models: {padim: {model: padim, args: {n_features: 9}}}")
+    assert start(root, tmp_path / "out", "--config", str(config), "--categories", "deep/b") == 2
+    assert "other settings" in capsys.readouterr().err
+    config.write_text("models: {padim_9: {model: padim, args: {n_features: 9}}}")
+    assert start(root, tmp_path / "out", "--config", str(config), "--categories", "deep/b") == 0
+
+
 def test_other_images_do_not_mix_with_finished_runs(root: Path, tmp_path: Path, ran: list[Path], capsys) -> None:
     start(root, tmp_path / "out", "--models", "padim")
     save_image(torch.zeros(3, 8, 8), root / "a" / "train" / "good" / "2.png")
