@@ -74,7 +74,7 @@ def grow(options: argparse.Namespace) -> list[Run]:
         runs = [run for made in sets for run in planned(made)]
         for made in sets:
             check_same(made)
-        write_manifest(Path(source.output), source, ["growth", *sys.argv[1:]])
+        write_manifest(Path(source.output), source, ["benchmarks.growth", *sys.argv[1:]])
         list(executed([run for run in runs if not run.finished], 1, Path(source.output)))
         print(table([run for run in runs if run.finished], list(source.models)))
         print("\nCommit {commit}.".format(**json.loads((Path(source.output) / "manifest.json").read_text())))

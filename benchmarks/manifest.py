@@ -29,7 +29,7 @@ def write_manifest(output: Path, settings: DictConfig, arguments: list[str]) -> 
     images = {name: fingerprint(category_folder(config["data"], name)) for name in config["data"]["categories"]}
     check_images(output, before.get("images", {}), images)
     manifest: dict[str, Any] = {
-        "command": "python -m benchmarks " + shlex.join(last_name(argument) for argument in arguments),
+        "command": "python -m " + shlex.join(last_name(argument) for argument in arguments),
         "commit": also(before.get("commit"), commit()),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {name: also(before.get("versions", {}).get(name), version(name)) for name in PACKAGES},

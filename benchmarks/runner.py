@@ -57,7 +57,7 @@ def run_all(settings: DictConfig, arguments: list[str]) -> list[Run]:
     check_same(settings)
     check_weather(runs)
     with alone_in(output):
-        write_manifest(output, settings, arguments)
+        write_manifest(output, settings, ["benchmarks", *arguments])
         waiting = [run for run in runs if not run.finished]
         print(f"{len(runs) - len(waiting)} of {len(runs)} runs are finished already; results go to {output}")
         return [run for run, done in executed(waiting, settings.jobs, output) if not done]
@@ -160,7 +160,7 @@ def relevant(job: Any) -> dict[str, Any]:
 
     Nor whether the weather was measured too.
     """
-    kept = {name: job[name] for name in ("spec", *SHARED, *IMAGES) if name not in {"data", "weather"}}
+    kept = {name: job.get(name) for name in ("spec", *SHARED, *IMAGES) if name not in {"data", "weather"}}
     return {**kept, "layout": job["data"]["layout"], "folder": job["data"]["folder"]}
 
 

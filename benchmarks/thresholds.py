@@ -37,5 +37,5 @@ class Thresholds(NamedTuple):
             rate: Share of normal images that may be called anomalous; see `pixel_threshold` for what that is of pixels.
         """
         image = upper_quantile(torch.from_numpy(scores), 1 - rate)
-        pixel = pixel_threshold(summary(torch.from_numpy(maps), rate)[:, 2], rate)
+        pixel = pixel_threshold(summary(torch.from_numpy(maps), rate), rate)
         return cls(float(image), float(pixel), float(scores.max()), float(maps.max()))

@@ -1,9 +1,8 @@
 """The normal images of a fit: those that are trained on, those held out, and how both look at test time."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import islice
 from typing import Any, Final
 
 from lightning.fabric.utilities.apply_func import move_data_to_device
@@ -24,7 +23,7 @@ from anomalib_stc.host.holdout import (
     split_holdout,
     test_transform,
 )
-from anomalib_stc.parts.bank import IMAGES
+from anomalib_stc.parts.bank import IMAGES, numbered
 
 logger = logging.getLogger(__name__)
 BATCH_SIZE: Final = 8
@@ -130,11 +129,11 @@ class NormalImages:
         bank = pl_module.model.bank if pl_module.model.known_scores is not None else None
         known, others = self._known(IMAGES, 0 if bank is None else int(bank.seed))
         numbers = [number if number < len(known) else STRANGER for number in range(len(self.held_out))]
-        yield from _numbered(self.images(pl_module, self.held_out), numbers)
+        yield from numbered(self.images(pl_module, self.held_out), numbers)
         count = min(len(others), MAPS - len(numbers))
         if bank is not None and count > 0:
             places = [place * len(others) // count for place in range(count)]
-            yield from _numbered(self.images(pl_module, part(others, places)), [len(known) + place for place in places])
+            yield from numbered(self.images(pl_module, part(others, places)), [len(known) + place for place in places])
 
     def images(self, pl_module: Any, dataset: Any) -> Iterator[Tensor]:
         """Yield a data set's images in batches (B, 3, H, W), as they are at test time, on the module's device."""
@@ -145,12 +144,6 @@ class NormalImages:
             if isinstance(pre_processor, Callback):
                 pre_processor.on_validation_batch_start(pl_module._trainer, pl_module, batch, index)
             yield batch.image
-
-
-def _numbered(batches: Iterable[Tensor], numbers: Iterable[int]) -> Iterator[tuple[list[int], Tensor]]:
-    rest = iter(numbers)
-    for batch in batches:
-        yield [*islice(rest, len(batch))], batch
 
 
 def _listed(loaders: Any) -> list[DataLoader]:

@@ -54,9 +54,8 @@ class NormalPostProcessor(PostProcessor):
         Raises:
             ValueError: If there are no scores or no maps, a value is not finite, or the rate is not in (0, 1).
         """
-        lowest, highest, levels = maps.unbind(1)
         self._set_normal("image", upper_quantile(scores, 1 - rate), scores.min(), scores.max())
-        self._set_normal("pixel", pixel_threshold(levels, rate), lowest.min(), highest.max())
+        self._set_normal("pixel", pixel_threshold(maps, rate), maps[:, 0].min(), maps[:, 1].max())
         self._fitted_on = f"the {1 - rate:g} quantile of {len(scores)} normal images"
         if len(scores) < 1 / rate - 1:
             self._fitted_on += f" (so few support a rate of {1 / (len(scores) + 1):.2g} by themselves, not {rate:g})"
@@ -185,14 +184,14 @@ def summary(maps: Tensor, rate: float) -> Tensor:
     return pixels[:, [0, last, int((1 - PIXEL_SHARE * rate) * last)]]
 
 
-def pixel_threshold(levels: Tensor, rate: float) -> Tensor:
-    """Return the threshold () of pixels from the levels (n,) of normal maps: `PIXEL_IMAGES` of the rate are above it.
+def pixel_threshold(maps: Tensor, rate: float) -> Tensor:
+    """Return the threshold () of pixels: of the levels of normal maps (n, 3), `PIXEL_IMAGES` of the rate are above it.
 
     A quantile of all pixels together would belong to the few normal images that look strangest: all of the pixels above
     it may be theirs, and most of a faint defect's below it. A quantile of each image's highest pixel would leave normal
     images without a mask, and most of the pixels of defects out of theirs.
     """
-    return upper_quantile(levels, max(1 - PIXEL_IMAGES * rate, 0.5))
+    return upper_quantile(maps[:, 2], max(1 - PIXEL_IMAGES * rate, 0.5))
 
 
 def _first_known(*values: Tensor) -> Tensor:

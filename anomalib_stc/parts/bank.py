@@ -5,7 +5,8 @@ the pixels of a cell, features of shallow levels and their neighbours, those of 
 features of all levels on a coarser grid.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import islice
 from math import ceil
 from typing import Final, cast
 
@@ -168,6 +169,13 @@ class MemoryBank(nn.Module):
 
     def _depth(self, name: str) -> Nearest:
         return cast("Nearest", self.depths[name])
+
+
+def numbered(batches: Iterable[Tensor], numbers: Iterable[int]) -> Iterator[tuple[list[int], Tensor]]:
+    """Yield batches with the numbers of their images."""
+    rest = iter(numbers)
+    for batch in batches:
+        yield [*islice(rest, len(batch))], batch
 
 
 def cells(image: Tensor) -> Tensor:

@@ -2,14 +2,14 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Sequence
-from itertools import islice
+from itertools import count
 from typing import Any
 
 import torch
 from anomalib.data import InferenceBatch
 from torch import Tensor, nn
 
-from anomalib_stc.parts.bank import MemoryBank
+from anomalib_stc.parts.bank import MemoryBank, numbered
 from anomalib_stc.parts.features import TextureFeatures
 from anomalib_stc.parts.memory import Memory
 from anomalib_stc.parts.score import AnomalyScore
@@ -87,9 +87,8 @@ class ScoredModel(nn.Module, ABC):
     def _remember(self, bank: MemoryBank, images: list[Tensor], features: list[Tensor]) -> None:
         """Set the curves of a bank's terms, and the scores of its images if it gives them, each without its own."""
         names = [name for name in self.score.terms if name not in self.score.own]
-        numbers = iter(range(sum(map(len, images))))
-        batches = zip(images, features, strict=True)
-        found = [bank.without(batch, known, [*islice(numbers, len(batch))], names) for batch, known in batches]
+        batches = zip(numbered(images, count()), features, strict=True)
+        found = [bank.without(batch, known, numbers, names) for (numbers, batch), known in batches]
         self.score.calibrate({name: torch.cat([batch[name] for batch in found]) for name in names})
         if self.score.by_bank:
             cells = torch.cat([self.score.telling_cells(batch, images[0].shape[-2:]) for batch in found])

@@ -38,7 +38,7 @@ NOTE: Final = (
     "Mean over the sets that all have run on, and over draws of the images; in brackets, and as a bar, the lowest and "
     "the highest draw."
 )
-IMAGES: Final = ("normals", "draw")  # what differs along a curve
+ALONG: Final = ("normals", "draw")  # what differs along a curve
 WIDER: Final = 1.15  # the frame goes beyond the first and the last number by this factor
 SIDE: Final = RIGHT - 96  # the frame's right side, in pixels; the curves' names follow
 STEPS: Final = (0.01, 0.02, 0.05, 0.1, 0.2)
@@ -66,7 +66,7 @@ def few_curves(results: Results) -> pd.DataFrame:
 
 def curve_names(specs: dict[str, dict[str, Any]]) -> dict[str, str]:
     """Return the curve of every row: its model's name, or its first row's where two curves are of one model."""
-    rest = {name: {key: value for key, value in spec.items() if key not in IMAGES} for name, spec in specs.items()}
+    rest = {name: {key: value for key, value in spec.items() if key not in ALONG} for name, spec in specs.items()}
     firsts = {name: next(first for first in rest if rest[first] == own) for name, own in rest.items()}
     models = Counter(rest[first]["model"] for first in set(firsts.values()))
     return {name: rest[name]["model"] if models[rest[name]["model"]] == 1 else first for name, first in firsts.items()}

@@ -91,6 +91,8 @@ def test_every_model_is_timed_on_every_set_up_to_its_limit(root: Path, tmp_path:
         ("stcm", 9, True, None),
     ]
     assert "| i3ad | c/4 | 4.0 | 4.0 | 4.0 | 4.0 |\n| i3ad | c/9 | 9.0 |" in capsys.readouterr().out
+    command = json.loads((tmp_path / "out" / "manifest.json").read_text())["command"]
+    assert command.startswith("python -m benchmarks.growth")
     write(root / "c" / "train" / "good" / "3.png", seed=3)
     with pytest.raises(ValueError, match="The images of c are not those of the results"):
         growth.grow(growth.parser().parse_args(arguments))

@@ -125,7 +125,7 @@ def test_no_validation_uses_the_normal_thresholds() -> None:
     processor, maps = fitted(rate=0.1), normal_maps()
     expected = upper_quantile(NORMAL_SCORES, 0.9)
     assert processor.image_threshold == expected
-    assert processor.pixel_threshold == pixel_threshold(summary(maps, 0.1)[:, 2], 0.1)
+    assert processor.pixel_threshold == pixel_threshold(summary(maps, 0.1), 0.1)
     output = processor(InferenceBatch(pred_score=torch.stack([expected, expected * 1.01]), anomaly_map=maps))
     assert output.pred_label.tolist() == [False, True]
     assert output.pred_mask.sum() == 6
@@ -140,9 +140,9 @@ def test_a_summary_has_the_ends_of_every_map_and_what_few_pixels_exceed() -> Non
 def test_a_strange_normal_image_does_not_set_the_pixel_threshold() -> None:
     """Its pixels are the highest hundredth of all, and were above a quantile of all pixels together."""
     maps = torch.rand(40, 1, 16, 16, generator=torch.Generator().manual_seed(0))
-    usual = pixel_threshold(summary(maps, 0.1)[:, 2], 0.1)
+    usual = pixel_threshold(summary(maps, 0.1), 0.1)
     maps[7] += 100
-    assert pixel_threshold(summary(maps, 0.1)[:, 2], 0.1) < usual + 0.01 < 1.01
+    assert pixel_threshold(summary(maps, 0.1), 0.1) < usual + 0.01 < 1.01
 
 
 @pytest.mark.parametrize(
