@@ -12,7 +12,7 @@ from anomalib.data import AnomalibDataModule, AnomalibDataset, Folder, MVTecAD
 from lightning.pytorch.trainer.states import TrainerFn
 from PIL import Image
 
-from anomalib_stc.host.holdout import drawn, part, split_holdout
+from anomalib_stc.host.holdout import drawn, names_of, part, split_holdout
 from anomalib_stc.parts.clusters import shuffled
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
@@ -142,7 +142,7 @@ def contaminate(module: AnomalibDataModule, share: float, draw: int, set_aside: 
         put = test.samples.iloc[moved[:put_in]]
         whole: Any = module
         whole.train_data = joined(drawn(train, len(train) - put_in, draw), put)
-        whole.links = linked(whole.train_data, set(put.image_path))
+        whole.links = linked(whole.train_data, dict(zip(train.samples.image_path, names_of(train), strict=True)))
     module.test_data = part(test, np.delete(np.arange(len(test)), moved).tolist())
 
 
@@ -161,17 +161,22 @@ def joined(normals: AnomalibDataset, samples: pd.DataFrame) -> AnomalibDataset:
     return view
 
 
-def linked(dataset: AnomalibDataset, put: set[str]) -> TemporaryDirectory:
+def linked(dataset: AnomalibDataset, names: dict[str, str]) -> TemporaryDirectory:
     """Let a data set read its images through links in one folder, which is returned and goes when nobody has it.
 
     A split goes by the path from the folder that all images share: so images are held out as without those that were
     put in, which come from other folders. The names of these begin with that of their own folder.
+
+    Args:
+        dataset: Normal images and those that were put in.
+        names: Of the normal images, by path: the path from the folder that they share.
     """
     folder, samples = TemporaryDirectory(), dataset.samples.copy()
     links = []
-    for path in map(Path, samples.image_path):
-        links.append(Path(folder.name) / (f"{path.parent.name}_{path.name}" if str(path) in put else path.name))
-        links[-1].symlink_to(path.resolve())
+    for path in samples.image_path:
+        links.append(Path(folder.name) / names.get(path, "_".join(Path(path).parts[-2:])))
+        links[-1].parent.mkdir(parents=True, exist_ok=True)
+        links[-1].symlink_to(Path(path).resolve())
     dataset.samples = samples.assign(image_path=[str(link) for link in links])
     return folder
 

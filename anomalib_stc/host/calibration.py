@@ -14,7 +14,15 @@ from anomalib_stc.host.files import name_unreadable
 from anomalib_stc.host.normals import NormalImages
 from anomalib_stc.host.post_processor import NormalPostProcessor, summary
 from anomalib_stc.host.precision import full_precision
-from anomalib_stc.host.state import Buffers, buffers_of, fingerprint, is_of_bank, same_on_all_ranks, set_buffers
+from anomalib_stc.host.state import (
+    Buffers,
+    buffers_of,
+    fingerprint,
+    has_buffers,
+    is_of_bank,
+    same_on_all_ranks,
+    set_buffers,
+)
 from anomalib_stc.parts.bank import IMAGES
 from anomalib_stc.parts.scored_model import ScoredModel
 
@@ -120,6 +128,8 @@ class HoldoutCalibration(Callback):
         """Give a checkpoint the scales and thresholds of its own weights, which may be an average of the model's."""
         if self.normals.held_out is None or not self._calibrates(pl_module.trainer):
             return
+        if pl_module.trainer.state.finished and not has_buffers(pl_module.model, self._bank):
+            return  # another model was loaded after the fit: its scales and thresholds are its own
         saved, live = checkpoint["state_dict"], pl_module.state_dict()
         if all(saved[name].data_ptr() == value.data_ptr() for name, value in live.items()):
             self.settle(pl_module)

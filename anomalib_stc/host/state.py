@@ -42,6 +42,12 @@ def set_buffers(part: nn.Module | None, buffers: Buffers) -> None:
             value.copy_(buffers[name])
 
 
+def has_buffers(part: nn.Module, buffers: Buffers) -> bool:
+    """Return whether a part of a model holds what `buffers_of` returned, to the last bit; unset ones are alike."""
+    own = dict(part.named_buffers())
+    return all(torch.allclose(own[name], value, rtol=0, atol=0, equal_nan=True) for name, value in buffers.items())
+
+
 @torch.no_grad()
 def same_on_all_ranks(pl_module: Any) -> None:
     """Give all processes of a training the state of the first: each has running statistics of its own images."""

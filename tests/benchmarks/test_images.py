@@ -182,6 +182,15 @@ def test_images_that_stay_are_held_out_as_without_the_others(layout: dict[str, A
     assert sum(name in known for name in names_of(mixed.train_data)) == len(known) - round(0.2 * len(known))
 
 
+def test_normal_images_of_one_name_in_two_folders_stay_two(data: dict[str, Any], tmp_path: Path) -> None:
+    good = tmp_path / "c" / "good"
+    for path in sorted(good.iterdir()):
+        move(path, good / ("a" if int(path.stem) < 10 else "b"))
+    for path in (good / "b").iterdir():
+        path.rename(path.with_stem(f"{int(path.stem) - 10:02}"))
+    test_images_that_stay_are_held_out_as_without_the_others(data)
+
+
 def test_some_defect_stays_in_the_test_set(layout: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="of 6 defect images"):
         contaminate(ready(layout), 0.5, 0)

@@ -92,6 +92,7 @@ class Calibrated(TinyModel):
     def on_train_start(self) -> None:
         self.calibration.normals.find(self.trainer)
         self.prepare()
+        self.calibration.note_bank(self)
 
     def prepare(self, seed: int = 0) -> None:
         held_out, training = self.calibration.normals.known(self, IMAGES, seed)
@@ -290,6 +291,24 @@ def test_a_second_fit_calibrates_again(root: Path) -> None:
     )
     assert_own_curves(model)
     assert len(datamodule.train_data) == COUNT
+
+
+def test_a_model_that_is_loaded_after_a_fit_is_saved_as_it_is(root: Path) -> None:
+    """By the trainer of that fit, whose bank it has not."""
+    model, engine = fit(root, max_epochs=1)
+    other, _ = prepared(root, seed=1)
+    other.model.calibrate(lambda: iter([torch.rand(4, 3, SIDE, SIDE)]))
+    model.load_state_dict(other.state_dict())
+    engine.trainer.save_checkpoint(root / "later.ckpt")
+    saved = torch.load(root / "later.ckpt", weights_only=True)["state_dict"]
+    assert [key for key, value in other.state_dict().items() if not saved[key].allclose(value, 0, 0, True)] == []
+
+
+def test_weights_that_are_changed_after_a_fit_are_saved_with_their_curves(root: Path) -> None:
+    model, engine = fit(root, max_epochs=1)
+    model.model.weight.data.mul_(3)
+    engine.trainer.save_checkpoint(root / "later.ckpt")
+    assert_own_curves(model)
 
 
 def prepared(root: Path, seed: int = 0, weights: dict[str, float] | None = None) -> tuple[Calibrated, Folder]:
