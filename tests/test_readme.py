@@ -48,7 +48,7 @@ def place(demo_root: Path, tmp_path: Path) -> Path:
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     category = next(demo_root.glob("brick-*-s*"), None) or next(demo_root.glob("brick-*"))
     shutil.copytree(category, tmp_path / "R" / "C")
-    keep(tmp_path / "R" / "C", test=2)  # every picture drawn takes its time
+    keep(tmp_path / "R" / "C", test=2, train=20)  # every picture drawn takes its time
     for folder, brightness in (("good", 120), ("defect", 220), ("mask", 256)):
         (tmp_path / "R" / folder).mkdir()
         for number in range(12):

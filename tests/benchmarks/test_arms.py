@@ -26,11 +26,12 @@ CASES: dict[str, list[dict[str, Any]]] = {
     "arms.i3ad.aggregation": [{"kind": kind} for kind in i3ad.AGGREGATIONS],
 }
 EVERY = [(name, case) for name in ARMS for case in CASES.get(name, [{}])]
-CONFIGURED = [
-    pytest.param(path, name, id=f"{path.stem}-{name}")
+CONFIGURED = {
+    f"{path.stem}-{name}": spec
     for path in sorted(settings.CONFIGS.glob("*.yaml"))
-    for name in settings.load(path, {}).models
-]
+    for name, spec in settings.plain(settings.load(path, {}))["models"].items()
+}
+DIFFERENT = {f"{spec['model']} {spec['args']}": pytest.param(spec, id=name) for name, spec in CONFIGURED.items()}
 
 
 @pytest.mark.parametrize(("name", "case"), EVERY, ids=[" ".join([name, *case.values()]) for name, case in EVERY])
@@ -50,15 +51,15 @@ def test_an_arm_trains_all_that_it_has_and_scores(name: str, case: dict[str, Any
     assert prediction.pred_score.isfinite().all()
 
 
-@pytest.mark.parametrize(("path", "name"), CONFIGURED)
-def test_every_model_of_every_configuration_can_be_built(path: Path, name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("spec", DIFFERENT.values())
+def test_every_model_of_every_configuration_can_be_built(spec: dict[str, Any], tmp_path: Path) -> None:
+    """Those that are alike once."""
     OmegaConf.register_new_resolver("lite0", lambda: lite0_backbone(tmp_path), replace=True)
     try:
-        given = OmegaConf.create(settings.plain(settings.load(path, {}))["models"][name])
-        spec: Any = OmegaConf.to_container(given, resolve=True)
+        resolved: Any = OmegaConf.to_container(OmegaConf.create(spec), resolve=True)
     finally:
         OmegaConf.clear_resolver("lite0")
-    model = build(spec, 256)
+    model = build(resolved, 256)
     assert model.pre_processor.transform(torch.zeros(1, 3, 90, 70)).shape[-2:] == (256, 256)
 
 

@@ -41,10 +41,10 @@ class QuickI3ad(I3ad):
 
 
 class QuickPatchcore(Patchcore):
-    """Stands for PatchCore as it is; its usual tenth of the patches takes 20 GB on some Linux machines."""
+    """Stands for PatchCore as it is, with less to compute."""
 
     def __init__(self) -> None:
-        super().__init__(coreset_sampling_ratio=0.001)
+        super().__init__(backbone="resnet18", coreset_sampling_ratio=0.001)
 
 
 @pytest.fixture

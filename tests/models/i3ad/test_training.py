@@ -1,4 +1,4 @@
-"""I3AD trained for real: in two processes, on a texture with a defect, with a picture of its turns."""
+"""I3AD trained for real: on a texture with a defect, with a picture of its turns."""
 
 from pathlib import Path
 from typing import ClassVar

@@ -1,4 +1,4 @@
-"""ProxyAno trained for real: in two processes, on a texture with a defect, with a picture of the proxy."""
+"""ProxyAno trained for real: on a texture with a defect, with a picture of the proxy."""
 
 from pathlib import Path
 from typing import Any, ClassVar

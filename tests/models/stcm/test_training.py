@@ -1,4 +1,4 @@
-"""STCM trained for real: in two processes, on a texture with a defect, with a user's network."""
+"""STCM trained for real: on a texture with a defect, with a user's network."""
 
 from pathlib import Path
 from typing import Any, ClassVar
