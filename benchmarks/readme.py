@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import pandas as pd
 
@@ -12,21 +12,22 @@ from benchmarks.report.tables import set_means
 from benchmarks.results import write_atomically
 
 ROOT = Path(__file__).parents[1]
-RESULTS = Path(__file__).parent / "results" / "race"
-START, END = "<!-- benchmark table -->\n", "<!-- end of benchmark table -->\n"
+RESULTS = Path(__file__).parent / "results"
+RACE = RESULTS / "race"
 SHOWN = ["image_auroc", "aupro", "aupro_05"]
 TUNED_ON = ("mt-small", "lgg-small")  # defaults were chosen by their test images, so their figures are optimistic
 
 
 def by_set(results: Results) -> str:
-    """Return a Markdown table: a row for every set, then the means of all sets and of those not tuned on.
+    """Return a Markdown table: a row for every set, then, of several, the means of all and of those not tuned on.
 
     A cell is image AUROC / AUPRO / AUPRO at 5 % false positives of a model, mean over seeds.
     """
     means, models = set_means(results)[SHOWN], results.complete
     rows = [[name, *(cell(means.loc[model, name]) for model in models)] for name in results.sets]
-    others = [name for name in results.sets if name not in TUNED_ON]
-    rows += [mean_row(results, results.sets), mean_row(results, others)]
+    if len(rows) > 1:
+        others = [name for name in results.sets if name not in TUNED_ON]
+        rows += [mean_row(results, results.sets), mean_row(results, others)]
     return markdown(["set", *models], rows)
 
 
@@ -52,18 +53,33 @@ def markdown(head: list[str], rows: Iterable[list[str]]) -> str:
     return "".join(f"{table_line(line)}\n" for line in [head, ["---"] * len(head), *rows])
 
 
-def with_table(text: str, content: str) -> str:
-    """Return a text with the content between the two marks replaced."""
-    before, rest = text.split(START)
-    return before + START + content + END + rest.split(END)[1]
+class Place(NamedTuple):
+    """A table in a page, between two marks that name the folder of its results."""
+
+    page: Path
+    folder: Path
+    table: Callable[[Results], str]
+
+    @property
+    def marks(self) -> tuple[str, str]:
+        """What stands before and after it."""
+        return f"<!-- table of {self.folder.name} -->\n", f"<!-- end of {self.folder.name} -->\n"
+
+    def filled(self, text: str, content: str) -> str:
+        """Return the page's text with the content between the two marks replaced."""
+        start, end = self.marks
+        before, rest = text.split(start)
+        return before + start + content + end + rest.split(end)[1]
+
+    def made(self) -> str:
+        """Return the table, made from the results."""
+        return self.table(read_results(self.folder))
 
 
-PAGES: Final[dict[Path, Callable[[Results], str]]] = {
-    ROOT / "README.md": overall,
-    ROOT / "docs" / "benchmark.md": by_set,
-}
+README, BENCHMARK = ROOT / "README.md", ROOT / "docs" / "benchmark.md"
+PLACES: Final = [Place(README, RACE, overall), Place(BENCHMARK, RACE, by_set)]
 
 if __name__ == "__main__":
-    measured = read_results(RESULTS)
-    for page, table in PAGES.items():
-        write_atomically(page, with_table(page.read_text(encoding="utf-8"), table(measured)))
+    for place in PLACES:
+        page = place.page.read_text(encoding="utf-8")
+        write_atomically(place.page, place.filled(page, place.made()))

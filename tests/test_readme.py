@@ -14,7 +14,7 @@ from PIL import Image
 
 from anomalib_stc.data import TextureDemo
 from benchmarks.__main__ import main as benchmark
-from benchmarks.readme import RESULTS
+from benchmarks.readme import RACE
 from tests.models.training_contract import command
 from tests.small_sets import keep
 
@@ -129,8 +129,8 @@ def test_times_are_those_measured() -> None:
     """The table of models has the median of `train_s`, and the latency that was printed, in whole numbers."""
     row = r"^\|[^|]*\| `(\w+)` \|[^|]*\| (\d+) s \| (\d+) ms \|$"
     written = {name: (int(s), int(ms)) for name, s, ms in re.findall(row, PAGES[README], flags=re.MULTILINE)}
-    training = pd.read_csv(RESULTS / "runs.csv").groupby("model")["train_s"].median()
-    printed = re.findall(r"^(\w+?)(?:_0)? +([\d.]+) ms", (RESULTS / "latency.txt").read_text(), flags=re.MULTILINE)
+    training = pd.read_csv(RACE / "runs.csv").groupby("model")["train_s"].median()
+    printed = re.findall(r"^(\w+?)(?:_0)? +([\d.]+) ms", (RACE / "latency.txt").read_text(), flags=re.MULTILINE)
     latency = {name: float(ms) for name, ms in printed}
     assert written == {name: (round(training[name]), round(latency[name])) for name in ("proxy_ano", "i3ad", "stcm")}
     (padim,) = re.findall(r"\(ResNet18\) took (\d+) ms", PAGES[README])

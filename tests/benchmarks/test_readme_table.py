@@ -1,26 +1,30 @@
 """The figures of README.md and docs/benchmark.md are those of the committed runs."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from benchmarks.columns import COLUMNS
-from benchmarks.readme import END, PAGES, RESULTS, START, TUNED_ON, by_set, overall
+from benchmarks.readme import PLACES, RACE, TUNED_ON, Place, by_set, overall
 from benchmarks.report.results import Results, read_results
 
 
-@pytest.mark.parametrize(("page", "table"), PAGES.items(), ids=lambda value: getattr(value, "name", ""))
-def test_the_table_is_made_from_the_committed_runs(page: Path, table: Callable[[Results], str]) -> None:
-    written = page.read_text(encoding="utf-8").split(START)[1].split(END)[0]
-    assert written == table(read_results(RESULTS))
+@pytest.mark.parametrize("place", PLACES, ids=lambda place: f"{place.page.name}-{place.folder.name}")
+def test_the_table_is_made_from_the_committed_runs(place: Place) -> None:
+    page = place.page.read_text(encoding="utf-8")
+    assert page == place.filled(page, place.made())
 
 
 def test_the_readme_has_the_one_line_of_means() -> None:
-    head, _, row = overall(read_results(RESULTS)).splitlines()
-    assert row in by_set(read_results(RESULTS))
+    race = read_results(RACE)
+    head, _, row = overall(race).splitlines()
+    assert row in by_set(race)
     assert head.count("|") == row.count("|")
+
+
+def test_of_one_set_there_is_no_mean() -> None:
+    assert by_set(made(("a", 0.5), ("a", 1.0))).count("\n") == 3
 
 
 def made(*figures: tuple[str, float]) -> Results:
