@@ -1,7 +1,6 @@
 """Scores keep their order and thresholds come from anomalies where there are some, else from normal images."""
 
 import logging
-import math
 from pathlib import Path
 
 import pytest
@@ -83,24 +82,6 @@ def test_without_any_fit_scores_pass_as_they_are() -> None:
     scores = torch.tensor([0.3, 7.0])
     output = NormalPostProcessor()(InferenceBatch(pred_score=scores, anomaly_map=torch.rand(2, 1, 4, 4)))
     assert torch.equal(output.pred_score, scores)
-
-
-def test_quantile_of_many_is_the_empirical_one() -> None:
-    assert upper_quantile(torch.arange(101.0), 0.99).item() == pytest.approx(99)
-
-
-def test_quantile_of_few_adds_the_normal_margin() -> None:
-    values = torch.tensor([0.0, 1.0, 2.0])
-    assert upper_quantile(values, 0.99).item() == pytest.approx(1 + 2.3263479 * math.sqrt(4 / 3), rel=1e-6)
-    assert upper_quantile(torch.tensor([3.0]), 0.99).item() == 3.0
-
-
-@pytest.mark.parametrize("count", [3, 6, 30])
-def test_few_normals_give_few_false_alarms(count: int) -> None:
-    generator = torch.Generator().manual_seed(0)
-    past = torch.randn(1000, count, generator=generator)
-    thresholds = torch.stack([upper_quantile(row, 0.99) for row in past])
-    assert (torch.randn(1000, generator=generator) > thresholds).float().mean() < 0.09
 
 
 @pytest.mark.parametrize(
