@@ -22,7 +22,7 @@ from anomalib.pre_processing import PreProcessor
 from anomalib.utils.path import convert_to_snake_case
 from lightning.pytorch import seed_everything
 from omegaconf import OmegaConf
-from torchvision.transforms.v2 import CenterCrop, Compose
+from torchvision.transforms.v2 import CenterCrop, Compose, Normalize
 
 from anomalib_stc.host.holdout import plain_loader
 from anomalib_stc.host.post_processor import NormalPostProcessor
@@ -37,7 +37,7 @@ from benchmarks.settings import STATISTIC
 from benchmarks.statistic import statistic
 from benchmarks.thresholds import RATE, Thresholds
 from benchmarks.weather import weather
-from benchmarks.weights import lite0_backbone
+from benchmarks.weights import LOCAL, lite0_backbone, lite0_colours
 
 RAW: Final = {"post_processor": False, "evaluator": False, "visualizer": False}
 KEPT: Final = {"enable_normalization": False, "enable_thresholding": False}  # of our models: thresholds, raw scores
@@ -115,15 +115,29 @@ def build(spec: dict[str, Any], side: int, rate: float = RATE) -> AnomalibModule
         own = {"image_size": side, "post_processor": NormalPostProcessor(**KEPT)}
         given = {"false_alarm_rate": rate, **given, **own}
     model = make(**given)
-    model.pre_processor = uncropped(type(model).configure_pre_processor((side, side)))
+    colours = colours_of(spec["args"])
+    shown = fitting(type(model).configure_pre_processor((side, side)), colours)
+    if colours:
+        return make(**given, pre_processor=shown)  # GLASS reads it when it is made
+    model.pre_processor = shown
     return model
 
 
-def uncropped(pre_processor: Any) -> Any:
-    """Return a pre-processor without crops: MHPatchcore's own would leave out defects near the edges."""
+def colours_of(arguments: dict[str, Any]) -> Normalize | None:
+    """Return the step that shows images to a backbone as it was trained, where `lite0_backbone` wrote it."""
+    return lite0_colours() if str(arguments.get("backbone", "")).startswith(LOCAL) else None
+
+
+def fitting(pre_processor: Any, colours: Normalize | None) -> Any:
+    """Return a pre-processor that shows a model the whole image in the colours that its backbone knows.
+
+    MHPatchcore's own crop would leave out defects near the edges. All of anomalib's models take mean and deviation of
+    most of torchvision's networks, whatever their backbone was trained with.
+    """
     found = list(steps(pre_processor.transform))
     kept = [step for step in found if not isinstance(step, CenterCrop)]
-    return pre_processor if kept == found else PreProcessor(Compose(kept))
+    told = [colours if colours and isinstance(step, Normalize) else step for step in kept]
+    return pre_processor if told == found else PreProcessor(Compose(told))
 
 
 def predict(engine: Engine, model: AnomalibModule, loader: Any) -> list[ImageBatch]:

@@ -2,12 +2,21 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import timm
 from safetensors.torch import save_file
+from torchvision.transforms.v2 import Normalize
 
 from anomalib_stc.parts.backbone import OFFLINE_BACKBONE, offline_weights
+
+LOCAL: Final = "local-dir:"  # how timm names a backbone in a folder
+
+
+def lite0_colours() -> Normalize:
+    """Return the step that brings images in 0..1 to the mean and deviation that this network was trained with."""
+    network: Any = timm.create_model(OFFLINE_BACKBONE)
+    return Normalize(network.pretrained_cfg["mean"], network.pretrained_cfg["std"])
 
 
 def lite0_backbone(folder: Path) -> str:
@@ -19,4 +28,4 @@ def lite0_backbone(folder: Path) -> str:
     config = {"architecture": OFFLINE_BACKBONE, "num_classes": 1000, "pretrained_cfg": pretrained}
     (folder / "config.json").write_text(json.dumps(config))
     save_file({key: value.contiguous() for key, value in offline_weights().items()}, folder / "model.safetensors")
-    return f"local-dir:{folder.resolve()}"
+    return f"{LOCAL}{folder.resolve()}"

@@ -15,8 +15,8 @@ from anomalib_stc.parts.memory import Memory
 from benchmarks import settings
 from benchmarks.arms import ARMS, arm, i3ad, proxy_ano, stcm
 from benchmarks.arms.proxies import SIMPLE
-from benchmarks.one import build, uncropped
-from benchmarks.weights import lite0_backbone
+from benchmarks.one import build, fitting
+from benchmarks.weights import lite0_backbone, lite0_colours
 from tests.models.contract import SIDE, images, untrained
 from tests.models.i3ad.test_model import two_turns
 
@@ -150,10 +150,21 @@ def test_aggregation(make: Any, hidden: float, visible: float) -> None:
 
 def test_a_model_that_crops_is_given_the_whole_image() -> None:
     resize, scale = Resize((SIDE, SIDE)), Normalize([0.5] * 3, [0.5] * 3)
-    found = uncropped(PreProcessor(Compose([resize, CenterCrop(SIDE // 2), scale])))
+    found = fitting(PreProcessor(Compose([resize, CenterCrop(SIDE // 2), scale])), None)
     assert found.transform.transforms == [resize, scale]
 
 
 def test_a_model_that_does_not_crop_keeps_its_own_pre_processor() -> None:
     own = PreProcessor(Compose([Resize((SIDE, SIDE))]))
-    assert uncropped(own) is own
+    assert fitting(own, lite0_colours()) is own
+
+
+@pytest.mark.parametrize("model", ["padim", "patchcore", "supersimplenet", "stfpm", "dfm", "m_h_patchcore", "glass"])
+def test_a_peers_backbone_sees_images_as_ours_does(model: str, tmp_path: Path) -> None:
+    """anomalib's own mean and deviation are those of other networks."""
+    args = next(spec["args"] for spec in CONFIGURED.values() if spec["model"] == model)
+    peer = build({"model": model, "args": {**args, "backbone": lite0_backbone(tmp_path)}}, 256)
+    ours = Stcm().model.features
+    image = images((256, 256), 2)
+    found = peer.pre_processor.transform(image)
+    torch.testing.assert_close(found, (image - ours.mean) / ours.std)
