@@ -51,7 +51,8 @@ class HoldoutCalibration(Callback):
         self.normals = NormalImages(self.normals.mark)
         self._begun: int | None = None  # fingerprint of the weights that a fit began with
         self._fitted: int | None = None  # and of those that the scales belong to
-        self._bank: Buffers = {}  # what a bank has known since the fit began
+        self._trains = False  # whether the fit has begun to train
+        self._bank: Buffers = {}  # what a bank has known since then
         self._validated: tuple[int | None, Buffers, Buffers] = (None, {}, {})  # and of those a validation has seen
 
     def __getstate__(self) -> dict[str, Any]:
@@ -79,6 +80,7 @@ class HoldoutCalibration(Callback):
     def note_bank(self, pl_module: Any) -> None:
         """Note what a bank knows: an average of weights may have begun before it did, and rounds whole numbers down."""
         self.bank_mark = self.normals.mark
+        self._trains = True
         self._bank = {name: value for name, value in buffers_of(pl_module.model).items() if is_of_bank(name)}
 
     def split_again(self, trainer: Any) -> None:
@@ -128,8 +130,9 @@ class HoldoutCalibration(Callback):
         """Give a checkpoint the scales and thresholds of its own weights, which may be an average of the model's."""
         if self.normals.held_out is None or not self._calibrates(pl_module.trainer):
             return
-        if pl_module.trainer.state.finished and not has_buffers(pl_module.model, self._bank):
-            return  # another model was loaded after the fit: its scales and thresholds are its own
+        over = pl_module.trainer.state.finished and not has_buffers(pl_module.model, self._bank)
+        if not self.refit and (over or not self._trains):
+            return  # weights of before the fit, or loaded after it: their scales and thresholds are their own
         saved, live = checkpoint["state_dict"], pl_module.state_dict()
         if all(saved[name].data_ptr() == value.data_ptr() for name, value in live.items()):
             self.settle(pl_module)

@@ -10,13 +10,15 @@ from collections.abc import Callable, Iterable, Sequence
 from os.path import commonpath
 from pathlib import Path, PurePath
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Final
 
 import torch
 from anomalib.data import AnomalibDataModule, AnomalibDataset
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset
 
 from anomalib_stc.parts.clusters import shuffled
+
+MIDDLE: Final = 4096  # bytes of a file by which it is told from others of its name and size
 
 
 def split_holdout(dataset: Any, fraction: float) -> tuple[Any, Any]:
@@ -73,6 +75,13 @@ def drawn(dataset: Any, count: int, seed: int) -> Any:
     return part(dataset, sorted(shuffled(len(dataset), seed)[:count].tolist()))
 
 
+def once(dataset: Any) -> Any:
+    """Return a data set with each image once, the first of those of one path; as it is, where it tells no paths."""
+    paths = paths_of(dataset)
+    first = {path: index for index, path in reversed([*enumerate(paths)])}
+    return dataset if len(first) == len(paths) or not all(paths) else part(dataset, sorted(first.values()))
+
+
 def names_of(dataset: Any) -> list[str]:
     """Return the path of every image from the folder that they share, or its number where a data set has no paths."""
     paths = paths_of(dataset)
@@ -86,9 +95,17 @@ def names_of(dataset: Any) -> list[str]:
 
 
 def marks_of(dataset: Any) -> list[str]:
-    """Return name and size in bytes of every image: other images of the same names are other images."""
+    """Return name, size and some content of every image: other images of the same names are other images."""
     pairs = zip(names_of(dataset), map(Path, paths_of(dataset)), strict=True)
-    return [f"{name} {path.stat().st_size if path.is_file() else ''}" for name, path in pairs]
+    return [f"{name} {_content(path) if path.is_file() else ''}" for name, path in pairs]
+
+
+def _content(path: Path) -> str:
+    """Return size and a hash of the middle of a file: all of one camera's bitmaps are of one size, and begin alike."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        file.seek(size // 2)
+        return f"{size} {hashlib.sha256(file.read(MIDDLE)).hexdigest()}"
 
 
 def paths_of(dataset: Any) -> list[str]:

@@ -9,6 +9,7 @@ from anomalib import LearningType
 from anomalib.data import Batch
 from anomalib.post_processing import PostProcessor
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.seed import isolate_rng
 from lightning.pytorch.utilities.types import STEP_OUTPUT, OptimizerLRScheduler
 from torch import Tensor, nn
@@ -157,16 +158,17 @@ class ReconstructionModule(WholeCheckpoint, ExactExport):
         check("Precision", precision, fits, "32-true, bf16-mixed or 16-mixed: memories and thresholds need 32 bit")
 
     def on_fit_start(self) -> None:
-        """Learn again after an evaluation, and load the backbone, unless a checkpoint brought its own."""
+        """Learn again after an evaluation."""
         self.train()
-        if not self.prepared:
-            self.model.features.load()
 
     def on_train_start(self) -> None:
         """Prepare from images of this training, drawn by the run's seed, unless it goes on from where it was.
 
-        If it goes on with other images, its bank has to know these: thresholds come from what it says of them.
+        The backbone is loaded, unless a checkpoint brought its own. If the training goes on with other images, its bank
+        has to know these: thresholds come from what it says of them.
         """
+        if not self.prepared:
+            self.model.features.load()
         self.calibration.normals.find(self.trainer)
         goes_on = self.trainer.global_step > 0
         if not goes_on or self.calibration.normals.mark != self.calibration.bank_mark:
@@ -217,17 +219,18 @@ class ReconstructionModule(WholeCheckpoint, ExactExport):
         """Return map, score, mask and label of images (B, 3, H, W) of any size, in 0..1, as exports do.
 
         Raises:
-            ValueError: If the model is not trained, or an image is none in 0..1.
+            ValueError: If the model is not trained, or trains, or an image is none in 0..1.
         """
         if torch.compiler.is_exporting():
             return super().forward(batch, *args, **kwargs)
         check_trained(self)
+        check("Model", "one in training mode", not self.training, "one that is asked for scores: call model.eval()")
         with full_precision(self.device):
             return super().forward(batch, *args, **kwargs)
 
     def on_validation_epoch_start(self) -> None:
-        """Refuse the untrained; in a fit the calibration has come before, and a check before it is of no scores."""
-        if not self.trainer.sanity_checking:
+        """Refuse the untrained; in a fit the calibration has come before, or nobody looks at scores, as in a trial."""
+        if self.trainer.state.fn != TrainerFn.FITTING:
             check_trained(self)
 
     def on_test_start(self) -> None:

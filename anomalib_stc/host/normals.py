@@ -16,6 +16,7 @@ from anomalib_stc.host.holdout import (
     drawn,
     hashed,
     marks_of,
+    once,
     own_transform,
     part,
     paths_of,
@@ -67,7 +68,7 @@ class NormalImages:
         warn_deep(paths_of(whole))
 
     def _hold_out(self, training: Any, held_out: Any) -> None:
-        self.training, self.held_out = training, held_out
+        self.training, self.held_out = training, once(held_out)
         self.mark = hashed("\n".join([*marks_of(held_out), "", *marks_of(training)])).hex()
 
     def find(self, trainer: Any) -> None:
@@ -85,7 +86,7 @@ class NormalImages:
                 "scales and thresholds come from."
             )
             raise ValueError(msg)
-        self._hold_out(loader.dataset, drawn(loader.dataset, IMAGES, 0))
+        self._hold_out(loader.dataset, drawn(once(loader.dataset), IMAGES, 0))
         self.apart = False
         self._collate = loader.collate_fn
         validation = trainer.fit_loop.epoch_loop.val_loop._data_source.instance  # not loaded yet
@@ -108,7 +109,8 @@ class NormalImages:
         """Return batches (B, 3, H, W) of held-out and of training images as they are at test time, a number at most.
 
         Held-out images are the first ones, in order, training images are drawn by a seed. Where the training images
-        themselves stand for held-out ones, there are no others.
+        themselves stand for held-out ones, there are no others. An image that a data set has twice is known once: a
+        bank would find it in the other one.
         """
         held_out, others = self._known(count, seed)
         first = list(self.images(pl_module, held_out))
@@ -116,7 +118,7 @@ class NormalImages:
 
     def _known(self, count: int, seed: int) -> tuple[Any, Any]:
         held_out = part(self.held_out, range(min(len(self.held_out), count // 2 if self.apart else count)))
-        return held_out, drawn(self.training, count - len(held_out), seed) if self.apart else []
+        return held_out, drawn(once(self.training), count - len(held_out), seed) if self.apart else []
 
     def numbered(self, pl_module: Any) -> Iterator[tuple[list[int], Tensor]]:
         """Yield batches (B, 3, H, W) of the images that set the pixel threshold, with their numbers in a bank.

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from anomalib.data import Folder, ImageBatch, ImageItem
@@ -280,6 +281,26 @@ def test_without_a_data_module_the_training_images_serve_and_the_log_says_so(roo
     assert "scales and thresholds come from the training images themselves" in caplog.text
     assert len(model.calibration.normals.held_out) == len(model.model.known_scores) == COUNT
     assert_own_curves(model)
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_images_that_are_there_twice_have_the_thresholds_of_once(root: Path, held: bool) -> None:
+    """By a data module, or by a loader: leaving an image out leaves out all of its copies."""
+    fitted_on = []
+    for copies in (1, 3):
+        datamodule = data(root, seed=0)
+        datamodule.setup()
+        whole = datamodule.train_data
+        whole.samples = pd.concat([whole.samples] * copies, ignore_index=True)
+        whole.samples.attrs["task"] = "segmentation"
+        model = Calibrated()
+        engine = Engine(default_root_dir=root / "out", logger=False, enable_progress_bar=False, max_epochs=1)
+        loader = DataLoader(whole, batch_size=4, collate_fn=whole.collate_fn)
+        whole.augmentations = model.pre_processor.transform
+        engine.fit(model, **({"datamodule": datamodule} if held else {"train_dataloaders": loader}))
+        fitted_on.append(model.post_processor.image_threshold)
+        assert len(model.model.known_scores) == COUNT
+    assert fitted_on[0] == fitted_on[1]
 
 
 def test_a_second_fit_calibrates_again(root: Path) -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 from torch.utils.data import ConcatDataset, Subset, TensorDataset
 from torchvision.transforms import v2
 
-from anomalib_stc.host.holdout import marks_of, paths_of, plain_loader, split_holdout
+from anomalib_stc.host.holdout import marks_of, once, paths_of, plain_loader, split_holdout
 from tests.host.tiny_model import folder_data, write_images
 
 
@@ -28,11 +28,13 @@ def paths(part: AnomalibDataset) -> list[str]:
 
 
 def test_other_images_of_the_same_names_have_other_marks(tmp_path: Path) -> None:
-    """Not where the folder was moved; images without a file are counted."""
+    """Of the same size too, as bitmaps are. Not where the folder was moved; images without a file are counted."""
     first, moved, other = (tmp_path / name for name in ("first", "moved", "other"))
     whole = dataset(first, 3)
     shutil.copytree(first, moved)
-    write_images(other / "good", [(17, 16)] * 3)
+    shutil.copytree(first, other)
+    for path in other.rglob("*.png"):
+        path.write_bytes(bytes(reversed(path.read_bytes())))
     there = [folder_data(root, normal_dir="good", val_split_mode="none") for root in (moved, other)]
     for data in there:
         data.setup()
@@ -100,6 +102,14 @@ def test_subsets_and_unions_are_split(tmp_path: Path) -> None:
     assert not set(paths_of(training)) & set(paths_of(held_out)), "an image that is there twice is in one part"
     assert set(paths_of(training)) | set(paths_of(held_out)) == set(paths_of(fold))
     assert held_out[0].image.shape == (3, 16, 16)
+
+
+def test_images_that_are_there_twice_are_taken_once(tmp_path: Path) -> None:
+    whole = dataset(tmp_path, 4)
+    assert once(whole) is whole
+    assert paths_of(once(ConcatDataset([whole, Subset(whole, [2, 1]), whole]))) == paths(whole)
+    untold = TensorDataset(torch.zeros(3))
+    assert once(untold) is untold
 
 
 def test_images_without_paths_are_split_by_their_number() -> None:

@@ -12,8 +12,10 @@ from anomalib.data import ImageBatch
 from anomalib.engine import Engine
 from lightning.pytorch import Callback, seed_everything
 from lightning.pytorch.callbacks import (
+    BatchSizeFinder,
     EMAWeightAveraging,
     GradientAccumulationScheduler,
+    LearningRateFinder,
     StochasticWeightAveraging,
 )
 from torch.utils.data import DataLoader
@@ -189,6 +191,39 @@ def test_a_training_goes_on_with_the_split_of_its_checkpoint(few_root: Path, tmp
         assert engine.trainer.num_training_batches == 2
         assert engine.trainer.current_epoch > 1
         assert len(module.train_data) == 12
+
+
+def test_a_training_that_is_over_saves_what_it_was_given(few_root: Path, tmp_path: Path) -> None:
+    """A script that always resumes, started once more: nothing is trained, and no image of it is looked at."""
+    first, engine = fit(few_root, tmp_path, 4)
+    first.post_processor.image_threshold.fill_(0.25)  # as a validation with defects would
+    engine.trainer.save_checkpoint(tmp_path / "model.ckpt")
+    data = TextureDemo(root=tmp_path, category="grass", crop_size=70)
+    again = Counted()
+    rest = Engine(default_root_dir=tmp_path, max_epochs=1, limit_val_batches=0, **QUIET)
+    rest.fit(again, datamodule=data, ckpt_path=tmp_path / "model.ckpt")
+    rest.trainer.save_checkpoint(tmp_path / "again.ckpt")
+    assert again.seen == []
+    before, after = (torch.load(tmp_path / name, weights_only=True) for name in ("model.ckpt", "again.ckpt"))
+    for name, value in before["state_dict"].items():
+        assert torch.equal(value.nan_to_num(), after["state_dict"][name].nan_to_num()), name
+
+
+@pytest.mark.parametrize(
+    "finder", [LearningRateFinder(num_training_steps=4), BatchSizeFinder(batch_arg_name="train_batch_size", max_val=4)]
+)
+def test_what_tries_before_a_training_changes_no_memory(few_root: Path, tmp_path: Path, finder: Callback) -> None:
+    """It saves the untrained model, tries, and loads it again."""
+    model, _ = fit(few_root, tmp_path, 4, callbacks=[finder])
+    assert_own_scales(model, model)
+
+
+def test_scores_of_a_model_that_trains_are_refused(few_root: Path, tmp_path: Path) -> None:
+    model, _ = fit(few_root, tmp_path, 4)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(ValueError, match=r"^Model came as one in training mode, expected .*: call model.eval\(\)\.$"):
+        model.train()(images((SIDE, SIDE), 1))
+    assert [name for name, value in model.state_dict().items() if not value.allclose(before[name], 0, 0, True)] == []
 
 
 def test_a_deep_file_is_told_where_it_is_predicted(
