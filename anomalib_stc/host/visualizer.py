@@ -63,6 +63,7 @@ class ReconstructionVisualizer(ImageVisualizer):
             **kwargs,
         )
         self.pixel_threshold = MIDDLE
+        self._written: dict[Path, str] = {}  # which image a picture of this run is of
         for config in (self.fields_config, self.overlay_fields_config):
             _check_fixed(config.get("anomaly_map", {}))
 
@@ -78,6 +79,13 @@ class ReconstructionVisualizer(ImageVisualizer):
         pictures = [self._picture(item) for item in predictions]
         return pictures[0] if len(pictures) == 1 else pictures
 
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin a run: pictures of an earlier one are replaced."""
+        del trainer, pl_module
+        self._written = {}
+
+    on_predict_start = on_test_start
+
     def on_test_batch_end(
         self,
         trainer: Trainer,
@@ -88,6 +96,9 @@ class ReconstructionVisualizer(ImageVisualizer):
         dataloader_idx: int = 0,
     ) -> None:
         """Save a picture of each item below ``output_dir``, in the folders its image came from.
+
+        The run's own folder is meant where none was given. Where another image of the run has the same name in folders
+        of the same name, those above are put before it.
 
         What is there to be drawn only, the turns, is taken out of the batch: `Engine.predict` keeps all batches. A
         visualizer that is not the model's own, or was until a run before, comes before the post-processor: it would
@@ -103,13 +114,20 @@ class ReconstructionVisualizer(ImageVisualizer):
             batch.turns = None
 
     def _save(self, trainer: Trainer, batch: ImageBatch) -> None:
-        self.output_dir = self.output_dir or Path(trainer.default_root_dir) / "images"
+        folder = self.output_dir or Path(trainer.default_root_dir) / "images"
         data = getattr(trainer, "datamodule", None)
         names = (getattr(data, "name", None), getattr(data, "category", None))
         for item in batch:
             picture = self._picture(item)
             if picture is not None and item.image_path:
-                picture.save(generate_output_filename(item.image_path, self.output_dir, *names))
+                picture.save(self._free(generate_output_filename(item.image_path, folder, *names), item.image_path))
+
+    def _free(self, path: Path, image_path: str) -> Path:
+        """Return a path with so many of an image's folders before its name that no other image of the run has it."""
+        above = iter(Path(image_path).parts[-3::-1])
+        while self._written.setdefault(path, image_path) != image_path:
+            path = path.with_name(f"{next(above)}_{path.name}")
+        return path
 
     def _picture(self, item: Item) -> Image.Image | None:
         panels = [self._panel(item, field) for field in self.fields if field != "turns"]

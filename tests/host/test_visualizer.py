@@ -194,6 +194,25 @@ def test_predict_saves_pictures_and_returns_reconstructions(data_root: Path) -> 
     assert len(list((data_root / "out").rglob("images/bad/*.png"))) == 2
 
 
+def test_images_of_one_name_have_pictures_of_their_own(tmp_path: Path) -> None:
+    """From two cameras, each with a folder of good images; once more, they are replaced."""
+    for camera in ("one", "two"):
+        write_images(tmp_path / "images" / camera / "good", [(SIDE, SIDE)] * 2)
+    model = GreenModel()
+    model.visualizer.output_dir = tmp_path / "out"
+    for _ in range(2):
+        Engine(logger=False, default_root_dir=tmp_path).predict(model, data_path=tmp_path / "images")
+        found = sorted(path.name for path in (tmp_path / "out").rglob("*.png"))
+        assert found == ["0.png", "1.png", "two_0.png", "two_1.png"]
+
+
+def test_every_run_has_a_folder_of_its_own(data_root: Path) -> None:
+    model = GreenModel()
+    for name in ("first", "second"):
+        Engine(default_root_dir=data_root / name, logger=False).predict(model, data_path=data_root / "bad")
+        assert len(list((data_root / name).rglob("images/bad/*.png"))) == 2
+
+
 class RedMapModel(GreenModel):
     """Its map is an image's red channel, normalised by a threshold that the test sets; its pictures are maps only."""
 
