@@ -25,13 +25,14 @@ from anomalib_stc.parts.bank import DEPTHS
 from benchmarks import claims
 from benchmarks.arms.i3ad import AGGREGATIONS, aggregation, autoencoder, masked_by, no_skips
 from benchmarks.arms.signal_to_noise import SignalToNoise, defects
+from benchmarks.images import category_folder, fingerprint
 from benchmarks.measures import FIELDS, measured, unit
 from benchmarks.results import write_atomically
 
 MASKS: Final = {"features": (0, 1, 2, 4, 8), "pixels": (1, 4), "l1": (1, 4)}  # residual of the mask: numbers of turns
 TURNS: Final = 4  # after which aggregations beside the default are asked, of the first kind of mask
 OTHERS: Final[dict[str, Callable[..., I3ad]]] = {"no skips": no_skips, "autoencoder": autoencoder}
-KEY: Final = ("set", "seed", "image_size", "train_images")
+KEY: Final = ("set", "images", "seed", "image_size", "train_images")  # the second is a hash of the set's images
 
 
 class Images(NamedTuple):
@@ -46,23 +47,25 @@ def main(arguments: list[str] | None = None) -> None:
     options = claims.parser("iterations", (__doc__ or "").splitlines()[0], 600).parse_args(arguments)
     table = pd.read_csv(options.output) if options.output.exists() else pd.DataFrame(columns=list(KEY))
     done = set(table[list(KEY)].itertuples(index=False, name=None))
+    images = {name: fingerprint(category_folder({"root": options.data_root}, name)) for name in options.categories}
     for category, seed in product(options.categories, options.seeds):
-        if (category, seed, options.image_size, options.train_images) in done:
+        key = (category, images[category], seed, options.image_size, options.train_images)
+        if key in done:
             continue
-        table = pd.concat([table, pd.DataFrame(rows(options, category, seed)).round(5)]).astype({"turns": int})
+        named = dict(zip(KEY, key, strict=True))
+        found = [named | row for row in rows(options, category, seed)]
+        table = pd.concat([table, pd.DataFrame(found).round(5)]).astype({"turns": int})
         write_atomically(options.output, table.to_csv(index=False))
     print(table.drop(columns=list(KEY[1:])).groupby(["set", "arm", "turns"], sort=False).mean().round(3).to_string())
 
 
 def rows(options: argparse.Namespace, category: str, seed: int) -> Iterator[dict[str, Any]]:
     """Yield a row for every arm and number of turns."""
-    named = dict(zip(KEY, (category, seed, options.image_size, options.train_images), strict=True))
-    for row in asked(options, *trained(options, category, seed, I3ad)):
-        yield named | row
+    yield from asked(options, *trained(options, category, seed, I3ad))
     for arm, make in OTHERS.items():
         model, held_out, test = trained(options, category, seed, partial(make, iterations=0))
         turns = turns_of(model, held_out.image), turns_of(model, test.image)
-        yield named | {"arm": arm, "turns": 0} | figures(model, *turns, test)
+        yield {"arm": arm, "turns": 0} | figures(model, *turns, test)
 
 
 def trained(

@@ -18,10 +18,20 @@ def advice(results: Results) -> str:
     """Return the sentences on the models that ran on every set; the statistic is none."""
     if not (models := [name for name in results.complete if name != STATISTIC]):
         return NONE
-    means = set_means(results).groupby("model").mean().loc[models].dropna(axis=1, how="all")
-    sets = f"in the mean over {len(results.sets)} sets" if len(results.sets) > 1 else f"on {results.sets[0]}"
-    sentences = [best(means[measure], purpose, sets) for measure, purpose in PURPOSES.items() if measure in means]
+    found = set_means(results).loc[models]
+    means = found.groupby("model").mean().dropna(axis=1, how="all")
+    sentences = [
+        best(means[measure], purpose, where(found[measure]))
+        for measure, purpose in PURPOSES.items()
+        if measure in means
+    ]
     return " ".join([*sentences, quickest(results.rows.groupby("model")[list(FASTEST)].median().loc[models])])
+
+
+def where(figures: pd.Series) -> str:
+    """Return over which sets a measure, indexed by (model, set), is a mean: without masks there is no AUPRO."""
+    sets = figures.dropna().index.unique("set")
+    return f"in the mean over {len(sets)} sets" if len(sets) > 1 else f"on {sets[0]}"
 
 
 def best(means: pd.Series, purpose: str, sets: str) -> str:

@@ -55,7 +55,7 @@ def sections(results: Results, tables: Tables) -> dict[str, list[Element]]:
 
 
 def latency_plots(results: Results) -> list[Element]:
-    """Plot the accuracy, mean over sets, against the median latency."""
+    """Plot the accuracy, mean over sets, against the median latency, of the models that ran on every set."""
     latency = results.rows.groupby("model")["latency_ms"].median()
     overall = set_means(results).groupby("model").mean()
     plots = []
@@ -64,7 +64,7 @@ def latency_plots(results: Results) -> list[Element]:
         points = [
             Point(model, colour, latency[model], means[model])
             for model, colour in colours(results.models).items()
-            if model in means
+            if model in means and model in results.complete
         ]
         if any(point.x > 0 for point in points):
             plots.append(scatter(points, LABELS["latency_ms"], f"{LABELS[measure]}, mean over sets"))

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Any
+from xml.etree.ElementTree import tostring
 
 import pandas as pd
 import pytest
@@ -13,6 +14,7 @@ from benchmarks.report.advice import NO_TIMES, NONE, advice
 from benchmarks.report.cells import Table
 from benchmarks.report.decisions import BY_SET, binomial_interval, decision_tables
 from benchmarks.report.decisions import COLUMNS as TITLES
+from benchmarks.report.page import latency_plots
 from benchmarks.report.results import Results
 from tests.benchmarks.made_results import write_results
 
@@ -91,6 +93,20 @@ def test_advice_names_the_best_and_the_fastest() -> None:
 def test_advice_says_who_is_equal() -> None:
     rows = [{"set": "a", "model": name, "seed": 0, "image_auroc": 0.5, "aupro": 0.25} for name in ("m", "n")]
     assert "is the highest, 0.500 on a, the same as that of n. " in advice(made(*rows))
+
+
+def test_advice_counts_the_sets_that_have_a_figure() -> None:
+    """A set without masks has no AUPRO."""
+    told = advice(made({"image_auroc": 0.5, "aupro": 0.25}, {"set": "b", "image_auroc": 0.5}))
+    assert "0.500 in the mean over 2 sets" in told
+    assert "0.250 on a" in told
+
+
+def test_accuracy_against_latency_is_of_models_that_ran_on_every_set() -> None:
+    rows = [{**run, "set": name} for run in (BEST, FAST) for name in "ab"]
+    page = b"".join(map(tostring, latency_plots(made(*rows, {**BEST, "model": "partial"}))))
+    assert b">best<" in page
+    assert b">partial<" not in page
 
 
 def test_advice_on_one_model_and_on_none() -> None:
