@@ -80,11 +80,11 @@ class ReconstructionVisualizer(ImageVisualizer):
         return pictures[0] if len(pictures) == 1 else pictures
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin a run: pictures of an earlier one are replaced."""
+        """Begin or end a run: pictures of an earlier one are replaced, and a pickle holds no names of images."""
         del trainer, pl_module
         self._written = {}
 
-    on_predict_start = on_test_start
+    on_predict_start = on_test_end = on_predict_end = on_test_start
 
     def on_test_batch_end(
         self,
