@@ -12,8 +12,7 @@ from benchmarks.report.tables import set_means
 from benchmarks.results import write_atomically
 
 ROOT = Path(__file__).parents[1]
-RESULTS = Path(__file__).parent / "results"
-RACE = RESULTS / "race"
+RACE = Path(__file__).parent / "results" / "race"
 SHOWN = ["image_auroc", "aupro", "aupro_05"]
 TUNED_ON = ("mt-small", "lgg-small")  # defaults were chosen by their test images, so their figures are optimistic
 

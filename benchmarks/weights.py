@@ -15,8 +15,8 @@ LOCAL: Final = "local-dir:"  # how timm names a backbone in a folder
 
 def lite0_colours() -> Normalize:
     """Return the step that brings images in 0..1 to the mean and deviation that this network was trained with."""
-    network: Any = timm.create_model(OFFLINE_BACKBONE)
-    return Normalize(network.pretrained_cfg["mean"], network.pretrained_cfg["std"])
+    trained: Any = timm.get_pretrained_cfg(OFFLINE_BACKBONE)
+    return Normalize(trained.mean, trained.std)
 
 
 def lite0_backbone(folder: Path) -> str:

@@ -130,8 +130,8 @@ class HoldoutCalibration(Callback):
         """Give a checkpoint the scales and thresholds of its own weights, which may be an average of the model's."""
         if self.normals.held_out is None or not self._calibrates(pl_module.trainer):
             return
-        over = pl_module.trainer.state.finished and not has_buffers(pl_module.model, self._bank)
-        if not self.refit and (over or not self._trains):
+        another = pl_module.trainer.state.finished and not has_buffers(pl_module.model, self._bank)
+        if not self.refit and (another or not self._trains):
             return  # weights of before the fit, or loaded after it: their scales and thresholds are their own
         saved, live = checkpoint["state_dict"], pl_module.state_dict()
         if all(saved[name].data_ptr() == value.data_ptr() for name, value in live.items()):

@@ -44,6 +44,7 @@ class NormalImages:
 
     def __init__(self, mark: str = "") -> None:
         self.training: Any = None
+        self._distinct: Any = None  # each of them once
         self.held_out: Any = None
         self.mark = mark  # of the images that were held out, and of the others: a bank numbers them
         self.share = 0.0  # that is held out
@@ -69,6 +70,7 @@ class NormalImages:
 
     def _hold_out(self, training: Any, held_out: Any) -> None:
         self.training, self.held_out = training, once(held_out)
+        self._distinct = once(training)
         self.mark = hashed("\n".join([*marks_of(held_out), "", *marks_of(training)])).hex()
 
     def find(self, trainer: Any) -> None:
@@ -118,7 +120,7 @@ class NormalImages:
 
     def _known(self, count: int, seed: int) -> tuple[Any, Any]:
         held_out = part(self.held_out, range(min(len(self.held_out), count // 2 if self.apart else count)))
-        return held_out, drawn(once(self.training), count - len(held_out), seed) if self.apart else []
+        return held_out, drawn(self._distinct, count - len(held_out), seed) if self.apart else []
 
     def numbered(self, pl_module: Any) -> Iterator[tuple[list[int], Tensor]]:
         """Yield batches (B, 3, H, W) of the images that set the pixel threshold, with their numbers in a bank.

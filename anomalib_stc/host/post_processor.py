@@ -10,7 +10,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 from torchmetrics.utilities.data import dim_zero_cat
 
-from anomalib_stc.parts.quantile import upper_quantile
+from anomalib_stc.parts.quantile import needed, upper_quantile
 
 LEVELS: Final = ("image", "pixel")
 PIXEL_SHARE: Final = 0.1  # of the rate of false alarms: the share of a normal image's pixels above the pixel threshold
@@ -57,7 +57,7 @@ class NormalPostProcessor(PostProcessor):
         self._set_normal("image", upper_quantile(scores, 1 - rate), scores.min(), scores.max())
         self._set_normal("pixel", pixel_threshold(maps, rate), maps[:, 0].min(), maps[:, 1].max())
         self._fitted_on = f"the {1 - rate:g} quantile of {len(scores)} normal images"
-        if len(scores) < 1 / rate - 1:
+        if len(scores) < needed(1 - rate):
             self._fitted_on += f" (so few support a rate of {1 / (len(scores) + 1):.2g} by themselves, not {rate:g})"
 
     def forget_validation(self) -> None:

@@ -44,8 +44,8 @@ def set_buffers(part: nn.Module | None, buffers: Buffers) -> None:
 
 def has_buffers(part: nn.Module, buffers: Buffers) -> bool:
     """Return whether a part of a model holds what `buffers_of` returned, maybe on another device, to the last bit."""
-    own = {name: value.cpu() for name, value in part.named_buffers()}
-    return all(own[name].allclose(value.cpu(), rtol=0, atol=0, equal_nan=True) for name, value in buffers.items())
+    own = dict(part.named_buffers())
+    return all(own[name].cpu().allclose(value.cpu(), rtol=0, atol=0, equal_nan=True) for name, value in buffers.items())
 
 
 @torch.no_grad()

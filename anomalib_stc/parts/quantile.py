@@ -8,6 +8,11 @@ from scipy.stats import t as student
 from torch import Tensor
 
 
+def needed(quantile: float) -> float:
+    """Return how many values tell a quantile by themselves: the next is above the highest of fewer more often."""
+    return round(quantile / (1 - quantile), 6)
+
+
 def upper_quantile(values: Tensor, quantile: float) -> Tensor:
     """Estimate the value () that the next value stays below with this probability.
 
@@ -32,7 +37,7 @@ def upper_quantile(values: Tensor, quantile: float) -> Tensor:
         raise ValueError(msg)
     exact = values.detach().flatten().cpu().double().numpy()
     result = np.quantile(exact, quantile, method="weibull")
-    if 1 < len(exact) < round(quantile / (1 - quantile), 6):
+    if 1 < len(exact) < needed(quantile):
         margin = student.ppf(quantile, len(exact) - 1) * sqrt(1 + 1 / len(exact))
         result = max(result, exact.mean() + margin * exact.std(ddof=1))
     return torch.tensor(float(result)).to(values)
