@@ -7,6 +7,7 @@ from typing import Final, Literal, get_args
 import torch
 from kornia.filters import gaussian_blur2d
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from anomalib_stc.parts.checks import check, check_known, check_weights
 from anomalib_stc.parts.sizes import CELL, resize_maps
@@ -14,11 +15,15 @@ from anomalib_stc.parts.tail import KNOTS, fitted, rarity
 
 ImageScore = Literal["top", "max", "mean"]
 SHARE = 0.01
-ANY = 1e4  # above every median, in half precision too
+ANY = 1e4  # above every level, in half precision too
 
 
 class AnomalyScore(nn.Module):
     """Weighted mean of residual maps, each as rare as it is among normal images; see `tail`.
+
+    What is a little strange everywhere, as another light, is no defect: the image's own level, the median of its cells,
+    is taken off map and image score. A black image is as strange everywhere as can be: a level above the highest of
+    normal images is taken off only so far.
 
     Curves are buffers by name, ``scale_<term>``, not a number until they are calibrated, for terms of weight zero too:
     a checkpoint does not depend on the weights.
@@ -30,8 +35,8 @@ class AnomalyScore(nn.Module):
         weights: Weight of every term that can be computed, none negative, one positive; those of weight zero are not
             computed for a map.
         sigma: Width of the Gaussian that smooths the map, in pixels; 0 for none.
-        reduction: Image score from the smoothed map: ``top`` for the mean of the highest hundredth above the image's
-            own median, ``max``, or ``mean`` of all of it.
+        reduction: Image score from the smoothed cells: ``top`` for the mean of the highest hundredth above the image's
+            level, ``max``, or ``mean`` of all of them.
         bank: Names of the terms that a bank gives.
 
     Raises:
@@ -44,15 +49,15 @@ class AnomalyScore(nn.Module):
         super().__init__()
         check_known("Image score", reduction, get_args(ImageScore))
         check_weights("Score weights", weights)
-        check("Smoothing", sigma, 0 <= sigma < inf, "0 pixels or more, as 4")
+        check("Smoothing", sigma, 0 <= sigma < inf, "0 pixels or more, as 2")
         self.terms = tuple(weights)
         self.own = tuple(name for name in weights if name not in bank)  # terms of what was trained
         self.weights = {name: weight for name, weight in weights.items() if weight != 0}
         self.telling = {name: weight for name, weight in self.weights.items() if name in bank} or self.weights
         self.sigma = sigma
         self.reduction = reduction
-        self.scale_bank_median: Tensor
-        self.register_buffer("scale_bank_median", torch.tensor(ANY))  # the highest of normal images, if a bank has some
+        self.scale_bank_level: Tensor
+        self.register_buffer("scale_bank_level", torch.tensor(ANY))  # the highest of normal images, if a bank has some
         for name in self.terms:
             self.register_buffer(f"scale_{name}", torch.full((KNOTS + 1,), torch.nan))
 
@@ -80,7 +85,10 @@ class AnomalyScore(nn.Module):
         rare = self.rarities(residuals, self.weights)
         cells = self.smooth_cells(rare, self.weights, size)
         telling = cells if self.telling == self.weights else self.smooth_cells(rare, self.telling, size)
-        return resize_maps(cells, size), self.reduce(telling)
+        common = level(telling)
+        usual = torch.minimum(common, self.scale_bank_level)
+        own = common if telling is cells else level(cells)
+        return resize_maps(lowered(cells, own - (common - usual)), size), REDUCTIONS[self.reduction](telling, usual)
 
     def telling_cells(self, residuals: Mapping[str, Tensor], size: tuple[int, ...]) -> Tensor:
         """Return the cells (B, 1, H / 4, W / 4) that the image score is made of; its own terms are enough."""
@@ -88,21 +96,21 @@ class AnomalyScore(nn.Module):
 
     def reduce(self, cells: Tensor) -> Tensor:
         """Return the image score (B,) of telling cells (B, 1, h, w)."""
-        return REDUCTIONS[self.reduction](cells, self.scale_bank_median)
+        return REDUCTIONS[self.reduction](cells, torch.minimum(level(cells), self.scale_bank_level))
 
     @torch.no_grad()
     def score_normals(self, cells: Tensor) -> Tensor:
-        """Return the image scores (n,) of all images of a bank, and note how high their medians may be.
+        """Return the image scores (n,) of all images of a bank, and note how high their levels may be.
 
         Args:
             cells: Their telling cells (n, 1, h, w), each image compared with the others.
         """
-        self.scale_bank_median.copy_(upper_half(cells)[:, -1].max())
+        self.scale_bank_level.copy_(level(cells).max())
         return self.reduce(cells)
 
     def forget_normals(self) -> None:
         """Undo `score_normals`: the images of a bank say nothing where the score does not come from it."""
-        self.scale_bank_median.fill_(ANY)
+        self.scale_bank_level.fill_(ANY)
 
     def rarities(self, residuals: Mapping[str, Tensor], names: Iterable[str]) -> dict[str, Tensor]:
         """Return how rare the residuals (B, 1, h, w) of some terms are."""
@@ -159,6 +167,17 @@ def mean(maps: Mapping[str, Tensor], weights: Mapping[str, float], size: tuple[i
     return sum(terms[1:], terms[0]) / sum(weights.values())
 
 
+def level(cells: Tensor) -> Tensor:
+    """Return the medians (B,) of maps (B, 1, h, w), of cells twice as wide: a fourth of the time, and all but equal."""
+    flat = F.avg_pool2d(cells, 2).flatten(1)
+    return flat.topk(flat.shape[1] // 2 + 1, dim=1).values[:, -1]
+
+
+def lowered(cells: Tensor, usual: Tensor) -> Tensor:
+    """Return how far maps (B, 1, h, w) are above a level (B,); 0 below."""
+    return F.relu(cells - usual[:, None, None, None])
+
+
 def highest(cells: Tensor, usual: Tensor) -> Tensor:
     """Return the maxima (B,) of maps (B, 1, h, w)."""
     del usual
@@ -166,20 +185,9 @@ def highest(cells: Tensor, usual: Tensor) -> Tensor:
 
 
 def top(cells: Tensor, usual: Tensor) -> Tensor:
-    """Return how far the mean of the highest hundredth of cells is above their median (B,), of maps (B, 1, h, w).
-
-    What is a little strange everywhere, as another light, is so taken out of the score. A black image is as strange
-    everywhere as can be: more than the highest median of normal images, ``usual``, is not taken out.
-    """
-    upper = upper_half(cells)
-    few = max(1, round(SHARE * cells.flatten(1).shape[1]))
-    return upper[:, :few].mean(1) - torch.minimum(upper[:, -1], usual)
-
-
-def upper_half(cells: Tensor) -> Tensor:
-    """Return the upper half of the values (B, n) of maps (B, 1, h, w), the highest first, the median last."""
+    """Return how far the mean of the highest hundredth of cells of maps (B, 1, h, w) is above a level (B,)."""
     flat = cells.flatten(1)
-    return flat.topk(flat.shape[1] // 2 + 1, dim=1).values
+    return flat.topk(max(1, round(SHARE * flat.shape[1])), dim=1).values.mean(1) - usual
 
 
 def average(cells: Tensor, usual: Tensor) -> Tensor:

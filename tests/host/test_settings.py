@@ -19,7 +19,7 @@ from tests.models.contract import QUIET, images
 
 SIDE = 64
 SMALL = {"image_size": SIDE, "superpixels": 20, "memory_items": 16}
-OTHER = {"image_score": "mean", "smoothing": 2.0, "score_weights": {"pixel": 1.0, "proxy": 0.5}}
+OTHER = {"image_score": "mean", "smoothing": 4.0, "score_weights": {"pixel": 1.0, "proxy": 0.5}}
 
 
 def trained(model: Any, root: Path, out: Path, **trainer: Any) -> Path:

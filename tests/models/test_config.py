@@ -17,7 +17,7 @@ from anomalib_stc.models import I3ad, ProxyAno, Stcm
 CONFIGS = Path(__file__).parents[2] / "configs"
 WHOLE = {"stcm": Stcm, "proxy_ano": ProxyAno, "i3ad": I3ad}
 DELTAS = {
-    "proxy_ano_128": {"image_size": 128, "superpixels": 150, "smoothing": 2.0},
+    "proxy_ano_128": {"image_size": 128, "superpixels": 150, "smoothing": 1.0},
 }
 FROM_THE_HOST = {"self", "pre_processor", "post_processor", "evaluator", "visualizer"}
 
@@ -82,8 +82,8 @@ def test_a_second_config_changes_what_it_names_and_nothing_else(name: str, chang
 
 WRONG = {
     "--model.memory_items=0": "Memory items came as 0, expected a whole number, 1 or more.",
-    "--model.smoothing=-1": "Smoothing came as -1.0, expected 0 pixels or more, as 4.",
-    "--model.smoothing=.nan": "Smoothing came as nan, expected 0 pixels or more, as 4.",
+    "--model.smoothing=-1": "Smoothing came as -1.0, expected 0 pixels or more, as 2.",
+    "--model.smoothing=.nan": "Smoothing came as nan, expected 0 pixels or more, as 2.",
     "--model.smoothing=90": "Smoothing came as 90.0, expected at most 84 pixels where a side has 256.",
     "--model.loss_weights.pixel=.inf": "Loss weights are {'pixel': inf",
     "--model.score_weights.bank_pixel=.nan": "Score weights are {'bank_pixel': nan",

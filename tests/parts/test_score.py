@@ -8,14 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from anomalib_stc.parts.score import REDUCTIONS, AnomalyScore, top
+from anomalib_stc.parts.score import REDUCTIONS, AnomalyScore, level, lowered, top
 from anomalib_stc.parts.sizes import CELL, resize_maps
 from anomalib_stc.parts.tail import KNOTS, STEP
 from tests.parts.exported import assert_exports_agree
 
 SIZE = (24, 32)
 GRID = (6, 8)  # of cells
-MUCH = torch.tensor(1e4)  # a median that no image has
 PLAIN = torch.cat([STEP * torch.arange(KNOTS), torch.ones(1)])  # residuals from 0 to 3.9 are as rare as large
 
 
@@ -29,6 +28,11 @@ def plain(weights: dict[str, float], sigma: float = 0.0, reduction: str = "max",
     for name in weights:
         score.scale(name).copy_(PLAIN)
     return score
+
+
+def shown(cells: Tensor) -> Tensor:
+    """The map of an image that is no stranger everywhere than normal ones."""
+    return resize_maps(lowered(cells, level(cells)), SIZE)
 
 
 class OfImage(nn.Module):
@@ -52,7 +56,7 @@ def test_map_is_the_weighted_mean_of_rarities() -> None:
     score.scale_b.mul_(0.5)
     first, second = noise(2, 1, *GRID), noise(4, 1, *GRID)[2:]
     anomaly_map, _ = score({"a": first, "b": second}, SIZE)
-    torch.testing.assert_close(anomaly_map, resize_maps((3 * first / 2 + second / 0.5) / 4, SIZE))
+    torch.testing.assert_close(anomaly_map, shown((3 * first / 2 + second / 0.5) / 4))
 
 
 def test_terms_average_to_one_on_what_calibrated_them() -> None:
@@ -73,14 +77,14 @@ def test_curves_keep_no_gradient() -> None:
 
 def test_terms_of_weight_zero_are_not_needed() -> None:
     score = plain({"a": 0.0, "b": 1.0})
-    torch.testing.assert_close(score({"b": noise(1, 1, *GRID)}, SIZE)[0], resize_maps(noise(1, 1, *GRID), SIZE))
+    torch.testing.assert_close(score({"b": noise(1, 1, *GRID)}, SIZE)[0], shown(noise(1, 1, *GRID)))
 
 
 def test_coarse_terms_are_brought_to_size() -> None:
     coarse = noise(2, 1, 3, 4)
     anomaly_map, score = plain({"a": 1.0})({"a": coarse}, SIZE)
     cells = F.interpolate(coarse, GRID, mode="bilinear", align_corners=False)
-    torch.testing.assert_close(anomaly_map, F.interpolate(cells, SIZE, mode="bilinear", align_corners=False))
+    torch.testing.assert_close(anomaly_map, shown(cells))
     torch.testing.assert_close(score, cells.amax((1, 2, 3)))
 
 
@@ -107,37 +111,49 @@ def test_image_score_is_of_the_smoothed_map(reduction: str) -> None:
     score = plain({"a": 1.0}, 6.0, reduction)
     anomaly_map, found = score({"a": noise(3, 1, *GRID)}, SIZE)
     cells = score.smooth(noise(3, 1, *GRID))
-    torch.testing.assert_close(anomaly_map, resize_maps(cells, SIZE))
+    torch.testing.assert_close(anomaly_map, shown(cells))
     flat = cells.flatten(1)
-    expected = {"max": flat.amax(1), "top": flat.amax(1) - flat.median(1).values, "mean": flat.mean(1)}
+    expected = {"max": flat.amax(1), "top": flat.amax(1) - level(cells), "mean": flat.mean(1)}
     torch.testing.assert_close(found, expected[reduction])
 
 
-def test_top_is_the_mean_of_a_hundredth_of_the_cells_above_the_median() -> None:
+def test_the_level_is_the_median() -> None:
+    """Of cells twice as wide: what a tenth of the cells has does not move it."""
+    cells = torch.full((2, 1, 20, 20), 5.0)
+    cells[..., :2, :] = 9.0
+    assert level(cells).tolist() == [5, 5]
+    wide = noise(2, 1, 8, 12)
+    torch.testing.assert_close(level(wide), F.avg_pool2d(wide, 2).flatten(1).median(1).values, atol=0.02, rtol=0)
+
+
+def test_top_is_the_mean_of_a_hundredth_of_the_cells_above_the_level() -> None:
     cells = torch.full((1, 1, 20, 20), 5.0)  # 400, of which 4 count
     cells[..., 2:4, 1] = torch.tensor([8.0, 6.0])
-    assert top(cells, MUCH).item() == pytest.approx((3 + 1 + 0 + 0) / 4)
-    assert top(torch.full((2, 1, 1, 1), 5.0), MUCH).tolist() == [0, 0]
+    assert top(cells, torch.tensor([5.0])).item() == pytest.approx((3 + 1 + 0 + 0) / 4)
 
 
-def test_top_does_not_see_what_is_everywhere() -> None:
-    """As another light; others do."""
-    cells = noise(2, 1, 20, 20)
-    torch.testing.assert_close(top(cells + 3, MUCH), top(cells, MUCH), atol=1e-5, rtol=0)
-    for name in ("max", "mean"):
-        torch.testing.assert_close(REDUCTIONS[name](cells + 3, MUCH), REDUCTIONS[name](cells, MUCH) + 3)
+def test_neither_map_nor_image_score_sees_what_is_everywhere() -> None:
+    """As another light; other image scores do."""
+    rare = noise(2, 1, *GRID)
+    for reduction in REDUCTIONS:
+        score = plain({"a": 1.0}, reduction=reduction)
+        (one, first), (other, second) = (score({"a": rare + more}, SIZE) for more in (0.0, 2.0))
+        torch.testing.assert_close(other, one, atol=1e-5, rtol=0)
+        torch.testing.assert_close(second, first + (0 if reduction == "top" else 2), atol=1e-5, rtol=0)
 
 
 def test_what_is_stranger_everywhere_than_any_normal_image_is_seen() -> None:
     """A black image is as strange everywhere as can be, and no normal one."""
-    score = plain({"a": 1.0}, reduction="top")
+    score = plain({"a": 1.0, "b": 1.0}, reduction="top", bank="b")
     normals = noise(5, 1, *GRID)
     known = score.score_normals(normals)
-    torch.testing.assert_close(known, top(normals, MUCH))
-    usual = normals.flatten(1).median(1).values.max()
-    everywhere = score({"a": torch.full((1, 1, *GRID), 3.0)}, SIZE)[1]
-    torch.testing.assert_close(everywhere, 3 - usual[None], atol=0.05, rtol=0)
-    assert everywhere > known.max()
+    torch.testing.assert_close(known, top(normals, level(normals)))
+    everywhere = torch.full((1, 1, *GRID), 3.0)
+    anomaly_map, found = score({"a": everywhere / 3, "b": everywhere}, SIZE)
+    expected = 3 - level(normals).max()[None]
+    torch.testing.assert_close(found, expected, atol=0.05, rtol=0)
+    torch.testing.assert_close(anomaly_map, expected.expand_as(anomaly_map), atol=0.05, rtol=0)
+    assert found > known.max()
 
 
 @pytest.mark.parametrize(
@@ -209,7 +225,7 @@ def test_a_gaussian_within_a_pixel_leaves_the_map_alone(sigma: float) -> None:
 
 @pytest.mark.parametrize("sigma", [-1.0, nan, inf])
 def test_a_wrong_width_is_one_sentence(sigma: float) -> None:
-    with pytest.raises(ValueError, match=rf"^Smoothing came as {sigma}, expected 0 pixels or more, as 4\.$"):
+    with pytest.raises(ValueError, match=rf"^Smoothing came as {sigma}, expected 0 pixels or more, as 2\.$"):
         AnomalyScore({"a": 1.0}, sigma)
 
 

@@ -101,12 +101,12 @@ def test_remembering_gives_the_scores_of_other_weights() -> None:
 
 
 def test_remembering_without_weights_of_a_bank_leaves_nothing_of_it() -> None:
-    """As a model that never scored by its bank: no limit on an image's median, no scores of its images."""
+    """As a model that never scored by its bank: no limit on the level of an image, no scores of its images."""
     without, normals = dict.fromkeys(DEPTHS, 0.0), images(5)
     model, other, loaded = prepared({}, normals), prepared(without, normals), Small({**WEIGHTS, **without})
     loaded.load_state_dict(model.state_dict())
     loaded.remember([normals])
-    assert loaded.score.scale_bank_median == other.score.scale_bank_median > model.score.scale_bank_median
+    assert loaded.score.scale_bank_level == other.score.scale_bank_level > model.score.scale_bank_level
     assert loaded.bank.known_scores.numel() == 0
 
 

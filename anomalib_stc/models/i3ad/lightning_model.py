@@ -54,7 +54,7 @@ class I3ad(ReconstructionModule, AnomalibModule):
             (``bank_fine``, ``bank_texture``, ``bank_deep``, see `MemoryBank`), how unlikely the image's features are
             under the guess (``feature``), ``colour`` error over the expected one, structural ``similarity``.
         image_score: Image score from the map of the bank's terms: ``top`` (mean of the highest hundredth, above the
-            image's median), ``max``, or ``mean`` of all of it.
+            image's level), ``max``, or ``mean`` of all of it.
         smoothing: Width of the Gaussian on the map, in pixels.
         learning_rate: Largest learning rate of Adam.
         train_images: Images to show in all where the trainer was told no length.
@@ -82,7 +82,7 @@ class I3ad(ReconstructionModule, AnomalibModule):
         loss_weights: dict[str, float] = LOSS_WEIGHTS,
         score_weights: dict[str, float] = SCORE_WEIGHTS,
         image_score: ImageScore = "top",
-        smoothing: float = 4.0,
+        smoothing: float = 2.0,
         learning_rate: float = 2e-3,
         train_images: int = 600,
         holdout: float = 0.1,
