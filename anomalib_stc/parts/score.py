@@ -86,7 +86,7 @@ class AnomalyScore(nn.Module):
         cells = self.smooth_cells(rare, self.weights, size)
         telling = cells if self.telling == self.weights else self.smooth_cells(rare, self.telling, size)
         common = level(telling)
-        usual = torch.minimum(common, self.scale_bank_level)
+        usual = self.usual(common)
         own = common if telling is cells else level(cells)
         return resize_maps(lowered(cells, own - (common - usual)), size), REDUCTIONS[self.reduction](telling, usual)
 
@@ -96,7 +96,11 @@ class AnomalyScore(nn.Module):
 
     def reduce(self, cells: Tensor) -> Tensor:
         """Return the image score (B,) of telling cells (B, 1, h, w)."""
-        return REDUCTIONS[self.reduction](cells, torch.minimum(level(cells), self.scale_bank_level))
+        return REDUCTIONS[self.reduction](cells, self.usual(level(cells)))
+
+    def usual(self, common: Tensor) -> Tensor:
+        """Return what is taken off of the levels (B,) of telling cells: no more than normal images have."""
+        return torch.minimum(common, self.scale_bank_level)
 
     @torch.no_grad()
     def score_normals(self, cells: Tensor) -> Tensor:
