@@ -184,7 +184,7 @@ class HoldoutCalibration(Callback):
     ) -> None:
         """Set thresholds from the scores of a bank's own images, if it has some, and from maps of normal images.
 
-        Of the images a bank knows, each is compared with the others.
+        Of the images a bank knows, each is compared with others.
         """
         found = []
         for numbers, image in normals:

@@ -6,6 +6,7 @@ features of all levels on a coarser grid.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from copy import deepcopy
 from itertools import islice
 from math import ceil
 from typing import Final, cast
@@ -28,6 +29,7 @@ ITEMS: Final = 1024  # of every depth; 512 were a little worse, 2048 no better
 CANDIDATES: Final = 40_000  # positions that items are chosen from: seconds of time
 IMAGES: Final = 200  # normal images that are looked at; 99 support a rate of false alarms of .01
 GREY_LEVEL: Final = 1 / 255  # deviations below are rounding
+FOLDS: Final = 6  # of a bank's own images
 FARTHEST: Final = 40.0  # deviations of a cell's values from their means: half precision ends at a squared distance of
 # 65,504, and nine values twice as far apart have 57,600
 
@@ -106,7 +108,7 @@ class MemoryBank(nn.Module):
         self.register_buffer("mean", torch.zeros(9, 1, 1))
         self.register_buffer("deviation", torch.ones(9, 1, 1))
         self.register_buffer("seed", torch.tensor(0))  # of the images that were looked at
-        self.register_buffer("scores", torch.full((IMAGES,), torch.nan))  # of these, each left out in its turn
+        self.register_buffer("scores", torch.full((IMAGES,), torch.nan))  # of these, see `crossed`
 
     def forward(self, image: Tensor, features: Tensor, names: Collection[str] = DEPTHS) -> dict[str, Tensor]:
         """Return squared distances (B, 1, h, w) by depth.
@@ -141,7 +143,7 @@ class MemoryBank(nn.Module):
 
     @property
     def known_scores(self) -> Tensor:
-        """Scores (n,) of the images that were looked at, each compared with the others."""
+        """Scores (n,) of the images that were looked at, each compared with a bank of others."""
         return self.scores[self.scores.isfinite()]
 
     @torch.no_grad()
@@ -162,8 +164,34 @@ class MemoryBank(nn.Module):
             self._depth(name).fit(torch.cat(vectors), seed)
 
     @torch.no_grad()
+    def crossed(
+        self, images: Sequence[Tensor], features: Sequence[Tensor], names: Collection[str]
+    ) -> dict[str, Tensor]:
+        """Return squared distances (n, 1, h, w) of its own images, each to a bank made as this one of other folds.
+
+        Leaving a fold out from the beginning costs a bank each. But to leave out an image's vectors alone, as `without`
+        does, leaves holes where those of other images would have been chosen: distances are a little too large.
+
+        Args:
+            images: Batches (B, 3, H, W), as `fit` took them; of a single image the distances to its own bank come.
+            features: Their texture features.
+            names: Depths that are asked for.
+        """
+        image, texture, seed = torch.cat([*images]), torch.cat([*features]), int(self.seed)
+        order = shuffled(len(image), seed).to(image.device)
+        other, found = deepcopy(self), []
+        folds = [order[start::FOLDS] for start in range(min(FOLDS, len(order)))]
+        for fold in folds:
+            rest = order[~torch.isin(order, fold)].sort().values
+            if len(rest):
+                other.fit([image[rest]], [texture[rest]], seed)
+            found += [other(image[one : one + 1], texture[one : one + 1], names) for one in fold.tolist()]
+        back = torch.cat(folds).argsort()
+        return {name: torch.cat([one[name] for one in found])[back] for name in names}
+
+    @torch.no_grad()
     def keep(self, scores: Tensor) -> None:
-        """Keep the scores (n,) of the images that it was made of, each compared with the others."""
+        """Keep the scores (n,) of the images that it was made of, see `crossed`."""
         self.scores.fill_(torch.nan)
         self.scores[: len(scores)] = scores[:IMAGES]
 

@@ -1,11 +1,15 @@
-"""A high quantile from few values, such as the scores of the held-out images of a small folder."""
+"""A high quantile from few values, such as the scores of the images of a small folder."""
 
-from math import sqrt
+from math import inf, sqrt
+from typing import Final
 
 import numpy as np
 import torch
+from scipy.stats import binom
 from scipy.stats import t as student
 from torch import Tensor
+
+CHANCE: Final = 0.05  # on either side: what is seldomer is not put down to chance
 
 
 def needed(quantile: float) -> float:
@@ -16,11 +20,13 @@ def needed(quantile: float) -> float:
 def upper_quantile(values: Tensor, quantile: float) -> Tensor:
     """Estimate the value () that the next value stays below with this probability.
 
-    The next value is above the k-th of n with probability 1 - k / (n + 1), whatever their distribution. So with
-    quantile / (1 - quantile) values or more (19 for 0.95, 99 for 0.99) the quantile lies at place quantile * (n + 1),
-    interpolated linearly (numpy's "weibull"). With fewer, not even the highest is exceeded so seldom. Then the
-    prediction limit of normal values, mean + t * deviation * sqrt(1 + 1/n) with Student's t, is taken where it is
-    higher. One value has no deviation: it is the threshold.
+    A quantile of some dozens of values is made of the highest two or three. The prediction limit of normal values,
+    mean + t * deviation * sqrt(1 + 1/n) with Student's t, is made of all of them. Cube roots of residuals are about
+    normal, as those of all that is like a sum of squares (Wilson and Hilferty, 1931), so the limit is theirs.
+
+    Values may be distributed otherwise: the limit goes no farther than chance explains, at `CHANCE` on either side,
+    how many of them are above it. The more values there are, the less room that leaves beside the quantile itself.
+    One value has no deviation: it is the threshold.
 
     Args:
         values: Finite values (n,), n >= 1.
@@ -36,8 +42,21 @@ def upper_quantile(values: Tensor, quantile: float) -> Tensor:
         msg = f"{values.numel()} values came where one at least, and finite ones only, are expected: hold out images."
         raise ValueError(msg)
     exact = values.detach().flatten().cpu().double().numpy()
-    result = np.quantile(exact, quantile, method="weibull")
-    if 1 < len(exact) < needed(quantile):
-        margin = student.ppf(quantile, len(exact) - 1) * sqrt(1 + 1 / len(exact))
-        result = max(result, exact.mean() + margin * exact.std(ddof=1))
-    return torch.tensor(float(result)).to(values)
+    least, most = explained(exact, quantile)
+    return torch.tensor(min(max(limit(exact, quantile), least), most)).to(values)
+
+
+def limit(values: np.ndarray, quantile: float) -> float:
+    """Return the prediction limit of values (n,) whose cube roots are normal."""
+    if len(values) == 1:
+        return float(values[0])
+    roots = np.cbrt(values)
+    margin = student.ppf(quantile, len(roots) - 1) * sqrt(1 + 1 / len(roots))
+    return float((roots.mean() + margin * roots.std(ddof=1)) ** 3)
+
+
+def explained(values: np.ndarray, quantile: float) -> tuple[float, float]:
+    """Return the lowest and the highest limit of values (n,) beside which chance explains how many are above it."""
+    descending = np.concatenate([[inf], np.sort(values)[::-1], [-inf]])
+    fewest, most = binom.ppf([CHANCE, 1 - CHANCE], len(values), 1 - quantile).astype(int)
+    return float(descending[most + 1]), float(descending[fewest])

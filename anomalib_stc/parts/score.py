@@ -29,7 +29,7 @@ class AnomalyScore(nn.Module):
     a checkpoint does not depend on the weights.
 
     What finds a defect's place is not what tells images apart: the image score takes the terms of a memory bank alone,
-    where one of them has a weight. So it needs no hold-out: every image can be left out of a bank in its turn.
+    where one of them has a weight. So it needs no hold-out: every image can be compared with a bank of others.
 
     Args:
         weights: Weight of every term that can be computed, none negative, one positive; those of weight zero are not
@@ -103,17 +103,16 @@ class AnomalyScore(nn.Module):
         return torch.minimum(common, self.scale_bank_level)
 
     @torch.no_grad()
-    def score_normals(self, cells: Tensor) -> Tensor:
-        """Return the image scores (n,) of all images of a bank, and note how high their levels may be.
+    def know(self, cells: Tensor) -> None:
+        """Note how high the levels of normal images may be.
 
         Args:
-            cells: Their telling cells (n, 1, h, w), each image compared with the others.
+            cells: Telling cells (n, 1, h, w) of a bank's images, each compared with the others.
         """
         self.scale_bank_level.copy_(level(cells).max())
-        return self.reduce(cells)
 
-    def forget_normals(self) -> None:
-        """Undo `score_normals`: the images of a bank say nothing where the score does not come from it."""
+    def know_none(self) -> None:
+        """Undo `know`: the images of a bank say nothing where the score does not come from it."""
         self.scale_bank_level.fill_(ANY)
 
     def rarities(self, residuals: Mapping[str, Tensor], names: Iterable[str]) -> dict[str, Tensor]:

@@ -45,7 +45,7 @@ class ScoredModel(nn.Module, ABC):
 
     @property
     def known_scores(self) -> Tensor | None:
-        """Scores (n,) of a bank's own images, each compared with the others; ``None`` if none tells images apart."""
+        """Scores (n,) of a bank's own images, each by a bank of others; ``None`` if no bank tells images apart."""
         return self.bank.known_scores if self.bank is not None and self.score.by_bank else None
 
     @torch.no_grad()
@@ -85,16 +85,18 @@ class ScoredModel(nn.Module, ABC):
             self._remember(self.bank, images, [self.features(batch) for batch in images])
 
     def _remember(self, bank: MemoryBank, images: list[Tensor], features: list[Tensor]) -> None:
-        """Set the curves of a bank's terms, and the scores of its images if it gives them, each without its own."""
+        """Set the curves of a bank's terms, and the scores of its images if it gives them."""
         names = [name for name in self.score.terms if name not in self.score.own]
         batches = zip(numbered(images, count()), features, strict=True)
         found = [bank.without(batch, known, numbers, names) for (numbers, batch), known in batches]
         self.score.calibrate({name: torch.cat([batch[name] for batch in found]) for name in names})
         if self.score.by_bank:
-            cells = torch.cat([self.score.telling_cells(batch, images[0].shape[-2:]) for batch in found])
-            bank.keep(self.score.score_normals(cells))
+            size = images[0].shape[-2:]
+            self.score.know(torch.cat([self.score.telling_cells(batch, size) for batch in found]))
+            crossed = bank.crossed(images, features, self.score.telling)
+            bank.keep(self.score.reduce(self.score.telling_cells(crossed, size)))
         else:
-            self.score.forget_normals()
+            self.score.know_none()
             bank.keep(bank.scores[:0])
 
     @abstractmethod

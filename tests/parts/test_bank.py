@@ -1,5 +1,6 @@
 """The memory bank says how far the nearest normal vector is, by closed forms."""
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,20 @@ import torch
 from torch import Tensor, nn
 
 from anomalib_stc.parts import bank
-from anomalib_stc.parts.bank import DEEP, DEPTHS, FINE, IMAGES, PIXEL, TEXTURE, MemoryBank, Nearest, cells, spread
+from anomalib_stc.parts.bank import (
+    DEEP,
+    DEPTHS,
+    FINE,
+    FOLDS,
+    IMAGES,
+    PIXEL,
+    TEXTURE,
+    MemoryBank,
+    Nearest,
+    cells,
+    spread,
+)
+from anomalib_stc.parts.clusters import shuffled
 from anomalib_stc.parts.features import COLOUR, TextureFeatures, texture_features
 from tests.images import made_images
 from tests.parts.exported import assert_exports_agree
@@ -44,9 +58,9 @@ def vectors_of(maps: Tensor) -> Tensor:
     return maps.flatten(2).transpose(1, 2).flatten(0, 1)
 
 
-def filled(normals: Tensor, items: int = 24) -> MemoryBank:
+def filled(normals: Tensor, items: int = 24, seed: int = 0) -> MemoryBank:
     made = MemoryBank(FEATURES, items)
-    made.fit([normals], [FEATURES(normals)], seed=0)
+    made.fit([normals], [FEATURES(normals)], seed)
     return made
 
 
@@ -193,6 +207,30 @@ def test_batches_are_no_matter() -> None:
             {name: distance[some] for name, distance in every.items()},
         )
     assert all((every[name] > together(image, features)[name]).any() for name in DEPTHS), "something was left out"
+
+
+@pytest.mark.parametrize("count", [2, 3, FOLDS, FOLDS + 2])
+def test_images_are_compared_with_a_bank_of_other_ones(count: int) -> None:
+    """As a new image with the bank that it has; every image is out of one bank."""
+    image = images(count)
+    features = FEATURES(image)
+    made = filled(image, seed=3)
+    before = copy.deepcopy(made.state_dict())
+    found = made.crossed(image.split(2), features.split(2), [FINE, DEEP])
+    assert set(found) == {FINE, DEEP}
+    order = shuffled(count, 3).tolist()
+    for fold in (order[start::FOLDS] for start in range(min(FOLDS, count))):
+        rest = [number for number in range(count) if number not in fold]
+        expected = filled(image[rest], seed=3)(image[fold], features[fold])
+        for name in found:
+            torch.testing.assert_close(found[name][fold], expected[name])
+    torch.testing.assert_close(dict(made.state_dict()), dict(before), equal_nan=True)
+
+
+def test_a_single_image_has_no_other_to_be_compared_with() -> None:
+    image = images(1)
+    made = filled(image)
+    assert torch.equal(made.crossed([image], [FEATURES(image)], [DEEP])[DEEP], made(image, FEATURES(image))[DEEP])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])

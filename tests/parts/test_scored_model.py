@@ -63,15 +63,25 @@ def test_a_bank_knows_held_out_images_and_training_does_not() -> None:
 
 
 @torch.no_grad()
-def test_known_scores_are_those_of_images_that_are_left_out() -> None:
+def test_known_scores_are_those_of_images_that_are_compared_with_others() -> None:
+    normals = images(5)
+    model = prepared({}, normals)
+    crossed = model.bank.crossed([normals], [model.features(normals)], DEPTHS)
+    expected = model.score.reduce(model.score.telling_cells(crossed, normals.shape[-2:]))
+    torch.testing.assert_close(model.known_scores, expected)
+    model.calibrate(lambda: iter([normals]))
+    assert (model(normals).pred_score != expected).all(), "the model knows them"
+
+
+@torch.no_grad()
+def test_an_image_that_is_left_out_is_told_by_its_number() -> None:
     normals = images(5)
     model = prepared({}, normals)
     model.calibrate(lambda: iter([normals]))
-    alone = [model.predict(normals[n : n + 1], model.infer(normals[n : n + 1]), [n]).pred_score for n in range(5)]
-    torch.testing.assert_close(model.known_scores, torch.cat(alone))
-    together = model.predict(normals, model.infer(normals), range(5))
-    torch.testing.assert_close(together.pred_score, torch.cat(alone))
-    assert (model(normals).pred_score != together.pred_score).all(), "who is not left out knows itself"
+    alone = [model.predict(normals[n : n + 1], model.infer(normals[n : n + 1]), [n]).anomaly_map for n in range(5)]
+    together = model.predict(normals, model.infer(normals), range(5)).anomaly_map
+    torch.testing.assert_close(together, torch.cat(alone))
+    assert not torch.allclose(model(normals).anomaly_map, together), "who is not left out knows itself"
 
 
 @torch.no_grad()
