@@ -21,7 +21,7 @@ from anomalib_stc.host.holdout import plain_loader
 from anomalib_stc.models import I3ad
 from anomalib_stc.models.i3ad.similarity import dissimilarity
 from anomalib_stc.models.i3ad.torch_model import Turn
-from anomalib_stc.parts.bank import DEPTHS
+from anomalib_stc.parts.bank import TERMS
 from benchmarks import claims
 from benchmarks.arms.i3ad import AGGREGATIONS, aggregation, autoencoder, masked_by, no_skips
 from benchmarks.arms.signal_to_noise import SignalToNoise, defects
@@ -79,7 +79,7 @@ def trained(
 
 def given(options: argparse.Namespace) -> dict[str, Any]:
     """Return the arguments that all models have in common: what a memory bank finds says nothing of turns."""
-    return {"image_size": options.image_size, "visualizer": False, "score_weights": dict.fromkeys(DEPTHS, 0.0)}
+    return {"image_size": options.image_size, "visualizer": False, "score_weights": dict.fromkeys(TERMS, 0.0)}
 
 
 def images_of(model: Any, dataset: Any) -> Images:

@@ -12,7 +12,8 @@ from benchmarks.report.tables import set_means
 from benchmarks.results import write_atomically
 
 ROOT = Path(__file__).parents[1]
-RACE = Path(__file__).parent / "results" / "race"
+RESULTS = Path(__file__).parent / "results"
+RACE = RESULTS / "race"
 SHOWN = ["image_auroc", "aupro", "aupro_05"]
 TUNED_ON = ("mt-small", "lgg-small")  # defaults were chosen by their test images, so their figures are optimistic
 
@@ -76,7 +77,8 @@ class Place(NamedTuple):
 
 
 README, BENCHMARK = ROOT / "README.md", ROOT / "docs" / "benchmark.md"
-PLACES: Final = [Place(README, RACE, overall), Place(BENCHMARK, RACE, by_set)]
+PEERS = RESULTS / "peers"
+PLACES: Final = [Place(README, RACE, overall), Place(BENCHMARK, RACE, by_set), Place(BENCHMARK, PEERS, by_set)]
 
 if __name__ == "__main__":
     for place in PLACES:

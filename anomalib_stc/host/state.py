@@ -27,7 +27,7 @@ def is_calibration(name: str) -> bool:
 
 def is_of_bank(name: str) -> bool:
     """Return whether an entry of a network's state is what a memory bank knows: nothing that is trained changes it."""
-    return name.startswith(("bank.", "score.scale_bank_"))
+    return name.startswith(("bank.", "score.scale_bank_", "score.scale_contrast_"))
 
 
 def buffers_of(part: nn.Module | None) -> Buffers:

@@ -2,7 +2,7 @@
 
 After PatchCore (Roth et al., CVPR 2022), with four depths apart, since what is strange at one is common at another:
 the pixels of a cell, features of shallow levels and their neighbours, those of all but the finest level as they are,
-features of all levels on a coarser grid.
+features of all levels on a coarser grid. Beside them, what kinds of features there are at all.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -17,15 +17,21 @@ from torch.nn import functional as F
 
 from anomalib_stc.parts.checks import check_whole
 from anomalib_stc.parts.clusters import shuffled
-from anomalib_stc.parts.features import GRID_STRIDE, TextureFeatures
+from anomalib_stc.parts.codebook import Codebook
+from anomalib_stc.parts.contrast import CONTRASTS, NEAR, contrast
+from anomalib_stc.parts.features import GRID_STRIDE, Seen, TextureFeatures
 
 PIXEL: Final = "bank_pixel"
 FINE: Final = "bank_fine"
 TEXTURE: Final = "bank_texture"
 DEEP: Final = "bank_deep"
 DEPTHS: Final = (PIXEL, FINE, TEXTURE, DEEP)
-BANK_WEIGHTS: Final = dict.fromkeys(DEPTHS, 1.0)  # of its terms in a score: weights that were fitted were worse
+KIND: Final = "bank_kind"
+TERMS: Final = (*DEPTHS, KIND, *CONTRASTS)  # all that needs no training
+LOCAL: Final = (KIND, NEAR)  # of these: they find places, and tell images apart less well with them
+BANK_WEIGHTS: Final = dict.fromkeys(TERMS, 1.0)  # of its terms in a score: weights that were fitted were worse
 ITEMS: Final = 1024  # of every depth; 512 were a little worse, 2048 no better
+KINDS: Final = 200  # 50 were as good
 CANDIDATES: Final = 40_000  # positions that items are chosen from: seconds of time
 IMAGES: Final = 200  # normal images that are looked at; 99 support a rate of false alarms of .01
 GREY_LEVEL: Final = 1 / 255  # deviations below are rounding
@@ -89,7 +95,7 @@ def squared(beyond: Tensor, vectors: Tensor) -> Tensor:
 
 
 class MemoryBank(nn.Module):
-    """How far pixels and features of a place are from those of normal images, at four depths.
+    """How far places are from those of normal images at four depths, from all kinds of them, and from their own image.
 
     Args:
         features: Texture features of the images.
@@ -101,6 +107,7 @@ class MemoryBank(nn.Module):
         self.finest, self.shallow, self.deep = features.finest, features.shallow, features.deep
         channels = {PIXEL: 9, FINE: self.shallow, TEXTURE: self.deep - self.finest, DEEP: self.deep}
         self.depths = nn.ModuleDict({name: Nearest(channels[name], items) for name in DEPTHS})
+        self.kinds = Codebook(KINDS, self.deep)
         self.mean: Tensor
         self.deviation: Tensor
         self.seed: Tensor
@@ -110,36 +117,45 @@ class MemoryBank(nn.Module):
         self.register_buffer("seed", torch.tensor(0))  # of the images that were looked at
         self.register_buffer("scores", torch.full((IMAGES,), torch.nan))  # of these, see `crossed`
 
-    def forward(self, image: Tensor, features: Tensor, names: Collection[str] = DEPTHS) -> dict[str, Tensor]:
-        """Return squared distances (B, 1, h, w) by depth.
+    def forward(self, seen: Seen, names: Collection[str] = TERMS) -> dict[str, Tensor]:
+        """Return terms (B, 1, h, w) by name: squared distances at depths, see `Codebook` and `contrast` for the others.
 
         Args:
-            image: Images (B, 3, H, W) in [0, 1].
-            features: Their texture features (B, C, H/8, W/8).
-            names: Depths that are asked for.
+            seen: Images and their features.
+            names: Terms that are asked for.
         """
-        return {name: self.depths[name](self.vectors(name, image, features)) for name in names}
+        return {name: self.term(name, seen) for name in names}
 
-    def without(
-        self, image: Tensor, features: Tensor, numbers: Sequence[int], names: Collection[str]
-    ) -> dict[str, Tensor]:
-        """Return the same of images with these numbers among those that the bank was made of, each without its own."""
+    def term(self, name: str, seen: Seen) -> Tensor:
+        """Return a term (B, 1, h, w)."""
+        if name in DEPTHS:
+            return self._depth(name)(self.vectors(name, seen))
+        return self.kinds.unlikely(seen.features[:, : self.deep]) if name == KIND else contrast(name, seen)
+
+    def without(self, seen: Seen, numbers: Sequence[int], names: Collection[str]) -> dict[str, Tensor]:
+        """Return the same of images with these numbers among those that the bank was made of, each without its own.
+
+        One image is no matter to the kinds of features there are.
+        """
         found = {}
         for name in names:
-            alone = self.vectors(name, image, features).split(1)
-            distances = [self._depth(name).without(one, number) for one, number in zip(alone, numbers, strict=True)]
-            found[name] = torch.cat(distances)
+            if name in DEPTHS:
+                alone = self.vectors(name, seen).split(1)
+                distances = [self._depth(name).without(one, number) for one, number in zip(alone, numbers, strict=True)]
+                found[name] = torch.cat(distances)
+            else:
+                found[name] = self.term(name, seen)
         return found
 
-    def vectors(self, name: str, image: Tensor, features: Tensor) -> Tensor:
+    def vectors(self, name: str, seen: Seen) -> Tensor:
         """Return what a depth knows of images (B, C, h, w)."""
         if name == PIXEL:
-            return ((cells(image) - self.mean) / self.deviation).clamp(-FARTHEST, FARTHEST)
+            return ((cells(seen.image) - self.mean) / self.deviation).clamp(-FARTHEST, FARTHEST)
         if name == FINE:
-            return F.avg_pool2d(features[:, : self.shallow], 3, 1, 1, count_include_pad=False)
+            return F.avg_pool2d(seen.features[:, : self.shallow], 3, 1, 1, count_include_pad=False)
         if name == TEXTURE:
-            return features[:, self.finest : self.deep]
-        return F.avg_pool2d(features[:, : self.deep], 2)
+            return seen.features[:, self.finest : self.deep]
+        return F.avg_pool2d(seen.features[:, : self.deep], 2)
 
     @property
     def known_scores(self) -> Tensor:
@@ -147,47 +163,44 @@ class MemoryBank(nn.Module):
         return self.scores[self.scores.isfinite()]
 
     @torch.no_grad()
-    def fit(self, images: Sequence[Tensor], features: Sequence[Tensor], seed: int) -> None:
+    def fit(self, seen: Sequence[Seen], seed: int) -> None:
         """Keep vectors of normal images.
 
         Args:
-            images: Batches (B, 3, H, W) in [0, 1], all of one size.
-            features: Their texture features.
+            seen: Batches of images, all of one size, and their features.
             seed: Seed of the images and of the choice of vectors.
         """
+        self._keep_vectors(seen, seed)
+        self.kinds.fit([batch.features[:, : self.deep] for batch in seen], seed)
+
+    def _keep_vectors(self, seen: Sequence[Seen], seed: int) -> None:
         self.seed.fill_(seed)
-        found = torch.cat([cells(batch) for batch in images])
+        found = torch.cat([cells(batch.image) for batch in seen])
         self.mean.copy_(found.mean((0, 2, 3))[:, None, None])
         self.deviation.copy_(found.std((0, 2, 3), correction=0).clamp(min=GREY_LEVEL)[:, None, None])
         for name in DEPTHS:
-            vectors = [self.vectors(name, *pair) for pair in zip(images, features, strict=True)]
-            self._depth(name).fit(torch.cat(vectors), seed)
+            self._depth(name).fit(torch.cat([self.vectors(name, batch) for batch in seen]), seed)
 
     @torch.no_grad()
-    def crossed(
-        self, images: Sequence[Tensor], features: Sequence[Tensor], names: Collection[str]
-    ) -> dict[str, Tensor]:
-        """Return squared distances (n, 1, h, w) of its own images, each to a bank made as this one of other folds.
+    def crossed(self, seen: Sequence[Seen], names: Collection[str]) -> dict[str, Tensor]:
+        """Return terms (n, 1, h, w) of the images that it was made of, each by a bank made as this one of other folds.
 
         Leaving a fold out from the beginning costs a bank each. But to leave out an image's vectors alone, as `without`
         does, leaves holes where those of other images would have been chosen: distances are a little too large.
 
         Args:
-            images: Batches (B, 3, H, W), as `fit` took them; of a single image the distances to its own bank come.
-            features: Their texture features.
-            names: Depths that are asked for.
+            seen: Images and features, as `fit` took them; a single image is compared with its own bank.
+            names: Terms that are asked for.
         """
-        image, texture, seed = torch.cat([*images]), torch.cat([*features]), int(self.seed)
-        order = shuffled(len(image), seed).to(image.device)
-        other, found = deepcopy(self), []
-        folds = [order[start::FOLDS] for start in range(min(FOLDS, len(order)))]
-        for fold in folds:
-            rest = order[~torch.isin(order, fold)].sort().values
-            if len(rest):
-                other.fit([image[rest]], [texture[rest]], seed)
-            found += [other(image[one : one + 1], texture[one : one + 1], names) for one in fold.tolist()]
-        back = torch.cat(folds).argsort()
-        return {name: torch.cat([one[name] for one in found])[back] for name in names}
+        images, seed = split(seen), int(self.seed)
+        order = shuffled(len(images), seed).tolist()
+        other, found = deepcopy(self), {}
+        for fold in (order[start::FOLDS] for start in range(min(FOLDS, len(order)))):
+            rest = [one for number, one in enumerate(images) if number not in fold]
+            if rest:
+                other._keep_vectors(rest, seed)
+            found.update({number: other(images[number], names) for number in fold})
+        return {name: torch.cat([found[number][name] for number in range(len(images))]) for name in names}
 
     @torch.no_grad()
     def keep(self, scores: Tensor) -> None:
@@ -197,6 +210,11 @@ class MemoryBank(nn.Module):
 
     def _depth(self, name: str) -> Nearest:
         return cast("Nearest", self.depths[name])
+
+
+def split(seen: Iterable[Seen]) -> list[Seen]:
+    """Return the images of batches one by one."""
+    return [Seen(*one) for batch in seen for one in zip(*(part.split(1) for part in batch), strict=True)]
 
 
 def numbered(batches: Iterable[Tensor], numbers: Iterable[int]) -> Iterator[tuple[list[int], Tensor]]:

@@ -5,7 +5,7 @@ so a deep level with large numbers does not drown a shallow one (chosen on two o
 """
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,14 @@ from anomalib_stc.parts.rounding import unit
 GRID_STRIDE = 8
 LEVEL_STRIDES = (4, 8, 16)
 COLOUR = 1.0  # weight of colours beside features of unit length; 4 drowned these on a texture
+
+
+class Seen(NamedTuple):
+    """Images, as they are looked at."""
+
+    image: Tensor  # (B, 3, H, W), in [0, 1]
+    features: Tensor  # (B, C, H/8, W/8)
+    fine: Tensor  # (B, c, H/4, W/4): the finest features
 
 
 class TextureFeatures(nn.Module, ABC):
@@ -42,9 +50,17 @@ class TextureFeatures(nn.Module, ABC):
         """Return the argument ``backbone`` that builds the same features where a folder is gone, if it takes one."""
         return {}
 
-    @abstractmethod
     def forward(self, image: Tensor) -> Tensor:
         """Return the features of the images."""
+        return self.levels(image)[0]
+
+    def see(self, image: Tensor) -> Seen:
+        """Return images and all that is known of them."""
+        return Seen(image, *self.levels(image))
+
+    @abstractmethod
+    def levels(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the features of images, and the finest of them on their own grid (B, c, H/4, W/4)."""
 
     def colour(self, features: Tensor) -> Tensor:
         """Return the mean colours (B, 3, h, w) in [0, 1] of the cells; mid-grey where features do not tell."""
@@ -86,11 +102,11 @@ class BackboneFeatures(TextureFeatures):
         del mode
         return super().train(mode=False)
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Return features whose squared length is the number of levels."""
+    def levels(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Return features whose squared length is the number of levels, and the finest level."""
         size = (image.shape[-2] // GRID_STRIDE, image.shape[-1] // GRID_STRIDE)
         levels = self.network((image - self.mean) / self.std)
-        return torch.cat([unit(_to_grid(level, size)) for level in levels], dim=1)
+        return torch.cat([unit(_to_grid(level, size)) for level in levels], dim=1), unit(levels[0])
 
 
 class PatchFeatures(TextureFeatures):
@@ -99,9 +115,10 @@ class PatchFeatures(TextureFeatures):
     finest = 0
     channels = shallow = deep = 3 * GRID_STRIDE**2
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Return the pixels of every cell less mid-grey."""
-        return F.pixel_unshuffle(image - 0.5, GRID_STRIDE)
+    def levels(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the pixels of every cell less mid-grey, and those of cells half as wide."""
+        pixels = image - 0.5
+        return F.pixel_unshuffle(pixels, GRID_STRIDE), F.pixel_unshuffle(pixels, GRID_STRIDE // 2)
 
 
 class ColouredFeatures(TextureFeatures):
@@ -131,10 +148,11 @@ class ColouredFeatures(TextureFeatures):
         """Return what the other features need."""
         return self.texture.portable()
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Return features, then three channels of colour."""
+    def levels(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Return features, then three channels of colour, and the finest features."""
+        texture, fine = self.texture.levels(image)
         colour = F.avg_pool2d(image - 0.5, GRID_STRIDE)
-        return torch.cat([self.texture(image), self.weight * colour], dim=1)
+        return torch.cat([texture, self.weight * colour], dim=1), fine
 
     def colour(self, features: Tensor) -> Tensor:
         """Return the colours among the features."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from anomalib_stc.parts.checks import check, check_known, check_weights
+from anomalib_stc.parts.contrast import medians
 from anomalib_stc.parts.sizes import CELL, resize_maps
 from anomalib_stc.parts.tail import KNOTS, fitted, rarity
 
@@ -29,7 +30,8 @@ class AnomalyScore(nn.Module):
     a checkpoint does not depend on the weights.
 
     What finds a defect's place is not what tells images apart: the image score takes the terms of a memory bank alone,
-    where one of them has a weight. So it needs no hold-out: every image can be compared with a bank of others.
+    but for local ones, where one of them has a weight. So it needs no hold-out: every image can be compared with a bank
+    of others.
 
     Args:
         weights: Weight of every term that can be computed, none negative, one positive; those of weight zero are not
@@ -38,13 +40,19 @@ class AnomalyScore(nn.Module):
         reduction: Image score from the smoothed cells: ``top`` for the mean of the highest hundredth above the image's
             level, ``max``, or ``mean`` of all of them.
         bank: Names of the terms that a bank gives.
+        local: Those of them that the image score leaves out if there are others.
 
     Raises:
         ValueError: If the reduction is unknown, or weights or width are out of range.
     """
 
     def __init__(
-        self, weights: Mapping[str, float], sigma: float, reduction: ImageScore = "top", bank: Collection[str] = ()
+        self,
+        weights: Mapping[str, float],
+        sigma: float,
+        reduction: ImageScore = "top",
+        bank: Collection[str] = (),
+        local: Collection[str] = (),
     ) -> None:
         super().__init__()
         check_known("Image score", reduction, get_args(ImageScore))
@@ -53,7 +61,9 @@ class AnomalyScore(nn.Module):
         self.terms = tuple(weights)
         self.own = tuple(name for name in weights if name not in bank)  # terms of what was trained
         self.weights = {name: weight for name, weight in weights.items() if weight != 0}
-        self.telling = {name: weight for name, weight in self.weights.items() if name in bank} or self.weights
+        known = {name: weight for name, weight in self.weights.items() if name in bank}
+        apart = {name: weight for name, weight in known.items() if name not in local}
+        self.telling = apart or known or self.weights
         self.sigma = sigma
         self.reduction = reduction
         self.scale_bank_level: Tensor
@@ -171,9 +181,8 @@ def mean(maps: Mapping[str, Tensor], weights: Mapping[str, float], size: tuple[i
 
 
 def level(cells: Tensor) -> Tensor:
-    """Return the medians (B,) of maps (B, 1, h, w), of cells twice as wide: a fourth of the time, and all but equal."""
-    flat = F.avg_pool2d(cells, 2).flatten(1)
-    return flat.topk(flat.shape[1] // 2 + 1, dim=1).values[:, -1]
+    """Return the medians (B,) of maps (B, 1, h, w), see `medians`."""
+    return medians(cells)[:, 0]
 
 
 def lowered(cells: Tensor, usual: Tensor) -> Tensor:

@@ -2,15 +2,14 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Sequence
-from itertools import count
 from typing import Any
 
 import torch
 from anomalib.data import InferenceBatch
 from torch import Tensor, nn
 
-from anomalib_stc.parts.bank import MemoryBank, numbered
-from anomalib_stc.parts.features import TextureFeatures
+from anomalib_stc.parts.bank import MemoryBank, split
+from anomalib_stc.parts.features import Seen, TextureFeatures
 from anomalib_stc.parts.memory import Memory
 from anomalib_stc.parts.score import AnomalyScore
 from anomalib_stc.parts.sizes import checked
@@ -61,39 +60,34 @@ class ScoredModel(nn.Module, ABC):
         Raises:
             ValueError: See `check_size`.
         """
-        images, features = self.fill_bank(normals, seed, held_out)
-        self.start(images[len(held_out) :], features[len(held_out) :], seed)
+        seen = self.fill_bank(normals, seed, held_out)[len(held_out) :]
+        self.start([batch.image for batch in seen], [batch.features for batch in seen], seed)
 
     @torch.no_grad()
-    def fill_bank(
-        self, normals: list[Tensor], seed: int, held_out: Sequence[Tensor] = ()
-    ) -> tuple[list[Tensor], list[Tensor]]:
-        """Fill the bank alone, if there is one; return all images and their features. Arguments as of `prepare`."""
+    def fill_bank(self, normals: list[Tensor], seed: int, held_out: Sequence[Tensor] = ()) -> list[Seen]:
+        """Fill the bank alone, if there is one; return all images, held-out ones first. Arguments as of `prepare`."""
         self.check_size(normals[0].shape[-2:])
-        images = [checked(batch, self.dtype) for batch in [*held_out, *normals]]
-        features = [self.features(batch) for batch in images]
+        seen = [self.features.see(checked(batch, self.dtype)) for batch in [*held_out, *normals]]
         if self.bank is not None:
-            self.bank.fit(images, features, seed)
-            self._remember(self.bank, images, features)
-        return images, features
+            self.bank.fit(seen, seed)
+            self._remember(self.bank, seen)
+        return seen
 
     @torch.no_grad()
     def remember(self, normals: list[Tensor]) -> None:
         """Score a bank's own images anew, by the weights of the score of today; the images as they came to it."""
         if self.bank is not None:
-            images = [checked(batch, self.dtype) for batch in normals]
-            self._remember(self.bank, images, [self.features(batch) for batch in images])
+            self._remember(self.bank, [self.features.see(checked(batch, self.dtype)) for batch in normals])
 
-    def _remember(self, bank: MemoryBank, images: list[Tensor], features: list[Tensor]) -> None:
+    def _remember(self, bank: MemoryBank, seen: list[Seen]) -> None:
         """Set the curves of a bank's terms, and the scores of its images if it gives them."""
         names = [name for name in self.score.terms if name not in self.score.own]
-        batches = zip(numbered(images, count()), features, strict=True)
-        found = [bank.without(batch, known, numbers, names) for (numbers, batch), known in batches]
+        found = [bank.without(one, [number], names) for number, one in enumerate(split(seen))]
         self.score.calibrate({name: torch.cat([batch[name] for batch in found]) for name in names})
         if self.score.by_bank:
-            size = images[0].shape[-2:]
+            size = seen[0].image.shape[-2:]
             self.score.know(torch.cat([self.score.telling_cells(batch, size) for batch in found]))
-            crossed = bank.crossed(images, features, self.score.telling)
+            crossed = bank.crossed(seen, self.score.telling)
             bank.keep(self.score.reduce(self.score.telling_cells(crossed, size)))
         else:
             self.score.know_none()
@@ -120,7 +114,7 @@ class ScoredModel(nn.Module, ABC):
     def infer(self, image: Tensor) -> Any:
         """Infer what is normal of images, see `checked`. No random number is in it.
 
-        It has a ``reconstruction`` (B, 3, H, W), and the ``image`` and its ``features`` where the model has a bank.
+        It has a ``reconstruction`` (B, 3, H, W), and the image as it was ``seen`` where the model has a bank.
         """
 
     def residuals(self, inferred: Any, names: Collection[str], known: Sequence[int] | None = None) -> dict[str, Tensor]:
@@ -134,10 +128,10 @@ class ScoredModel(nn.Module, ABC):
         own = self.own_residuals(inferred, [name for name in names if name in self.score.own])
         if self.bank is None:
             return own
-        depths = [name for name in names if name not in self.score.own]
+        others = [name for name in names if name not in self.score.own]
         if known is None:
-            return {**own, **self.bank(inferred.image, inferred.features, depths)}
-        return {**own, **self.bank.without(inferred.image, inferred.features, known, depths)}
+            return {**own, **self.bank(inferred.seen, others)}
+        return {**own, **self.bank.without(inferred.seen, known, others)}
 
     @abstractmethod
     def own_residuals(self, inferred: Any, names: Collection[str]) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ from anomalib_stc.models import Stcm
 from anomalib_stc.models.stcm.lightning_model import KEY_CHANNELS, WIDTHS
 from anomalib_stc.models.stcm.structure import StructureExtractor
 from anomalib_stc.models.stcm.torch_model import StcmModel
-from anomalib_stc.parts.bank import DEPTHS
+from anomalib_stc.parts.bank import LOCAL, TERMS
 from anomalib_stc.parts.branch import Branch, structure_encoder, texture_decoder
 from anomalib_stc.parts.checks import check
 from anomalib_stc.parts.score import AnomalyScore
@@ -106,4 +106,4 @@ def named(modules: nn.ModuleDict) -> dict[str, Any]:
 def score_without(term: str, score: AnomalyScore) -> AnomalyScore:
     """Return a score, not calibrated, that lacks a term which cannot be computed any more."""
     weights = {name: score.weights.get(name, 0.0) for name in score.terms if name != term}
-    return AnomalyScore(weights, score.sigma, score.reduction, DEPTHS)
+    return AnomalyScore(weights, score.sigma, score.reduction, TERMS, LOCAL)

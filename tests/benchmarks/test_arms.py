@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from torchvision.transforms.v2 import CenterCrop, Compose, Normalize, Resize
 
 from anomalib_stc.models import ProxyAno, Stcm
-from anomalib_stc.parts.bank import DEPTHS
+from anomalib_stc.parts.bank import TERMS
 from anomalib_stc.parts.memory import Memory
 from benchmarks import settings
 from benchmarks.arms import ARMS, arm, i3ad, proxy_ano, stcm
@@ -94,7 +94,7 @@ def test_without_a_memory_there_is_none(model: Stcm | ProxyAno) -> None:
 
 
 def test_an_autoencoder_sees_no_structure_and_scores_pixels_alone() -> None:
-    model = stcm.autoencoder(score_weights={**dict.fromkeys(DEPTHS, 0.0), "pixel": 2.0}).model
+    model = stcm.autoencoder(score_weights={**dict.fromkeys(TERMS, 0.0), "pixel": 2.0}).model
     image = images((SIDE, SIDE), 2)
     assert list(model.extract(image)) == [stcm.IMAGE]
     assert torch.equal(model.extract(image)[stcm.IMAGE], image)

@@ -11,6 +11,7 @@ from anomalib.models import AnomalibModule
 from torch import Tensor, nn
 
 from anomalib_stc.host.module import ReconstructionModule
+from anomalib_stc.parts.features import PatchFeatures
 from anomalib_stc.parts.losses import Losses, Terms
 from anomalib_stc.parts.score import AnomalyScore
 from anomalib_stc.parts.scored_model import ScoredModel
@@ -36,9 +37,7 @@ class Red(ScoredModel):
 
     def __init__(self) -> None:
         super().__init__()
-        self.features = nn.Identity()  # type: ignore[assignment]
-        self.features.load = lambda: None
-        self.features.portable = dict
+        self.features = PatchFeatures()
         self.weight = nn.Parameter(torch.ones(()))
         self.score = AnomalyScore({"red": 1.0}, sigma=0.0)
 

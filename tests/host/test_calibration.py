@@ -22,9 +22,9 @@ from torchvision.transforms import v2
 from anomalib_stc.host import normals
 from anomalib_stc.host.calibration import HoldoutCalibration
 from anomalib_stc.host.post_processor import NormalPostProcessor, pixel_threshold, summary
-from anomalib_stc.host.state import fingerprint
-from anomalib_stc.parts.bank import DEPTHS, IMAGES, MemoryBank
-from anomalib_stc.parts.features import PatchFeatures
+from anomalib_stc.host.state import fingerprint, is_of_bank
+from anomalib_stc.parts.bank import IMAGES, TERMS, MemoryBank
+from anomalib_stc.parts.features import PatchFeatures, Seen
 from anomalib_stc.parts.quantile import upper_quantile
 from anomalib_stc.parts.score import AnomalyScore
 from anomalib_stc.parts.scored_model import ScoredModel
@@ -38,9 +38,8 @@ BANK = {"bank_pixel": 1.0, "bank_fine": 1.0}
 ITEMS = 300  # of a bank; twelve images have 768 cells
 
 
-class Seen(NamedTuple):
-    image: Tensor
-    features: Tensor
+class Inferred(NamedTuple):
+    seen: Seen
 
 
 class Terms(ScoredModel):
@@ -55,7 +54,7 @@ class Terms(ScoredModel):
         self.features = PatchFeatures()
         self.bank = MemoryBank(self.features, ITEMS)
         self.weight = nn.Parameter(torch.ones(()))
-        self.score = AnomalyScore(weights, sigma=0.0, bank=DEPTHS)
+        self.score = AnomalyScore(weights, sigma=0.0, bank=TERMS)
 
     def start(self, images: list[Tensor], features: list[Tensor], seed: int) -> None:
         """There is nothing else to fill."""
@@ -63,12 +62,12 @@ class Terms(ScoredModel):
     def learn(self, image: Tensor) -> Tensor:
         return image
 
-    def infer(self, image: Tensor) -> Seen:
+    def infer(self, image: Tensor) -> Inferred:
         assert not self.training
-        return Seen(image, self.features(image))
+        return Inferred(self.features.see(image))
 
-    def own_residuals(self, inferred: Seen, names: Iterable[str]) -> dict[str, Tensor]:
-        red, green, _ = inferred.image.split(1, dim=1)
+    def own_residuals(self, inferred: Inferred, names: Iterable[str]) -> dict[str, Tensor]:
+        red, green, _ = inferred.seen.image.split(1, dim=1)
         terms = {"red": in_cells(red, red.shape) * self.weight.abs(), "green": 3 * F.avg_pool2d(green, 8)}
         return {name: terms[name] for name in names}
 
@@ -347,6 +346,12 @@ def known_images(model: Calibrated, seed: int = 0) -> Tensor:
     return torch.cat([batch for part in model.calibration.normals.known(model, IMAGES, seed) for batch in part])
 
 
+def test_curves_of_all_that_needs_no_training_stay_with_a_bank() -> None:
+    """An average of weights may have begun before they were there."""
+    assert all(is_of_bank(f"score.scale_{name}") for name in TERMS)
+    assert not is_of_bank("score.scale_correspondence")
+
+
 @torch.no_grad()
 def test_the_scores_of_a_bank_are_those_of_all_normal_images(root: Path) -> None:
     """Each as if the bank had never seen it."""
@@ -355,7 +360,7 @@ def test_the_scores_of_a_bank_are_those_of_all_normal_images(root: Path) -> None
     assert len(images) == len(model.model.known_scores) == COUNT
     assert torch.equal(images[:3], torch.cat(held_out(model)))
     network = model.model
-    crossed = network.bank.crossed([images], [network.features(images)], BANK)
+    crossed = network.bank.crossed([network.features.see(images)], network.score.telling)
     expected = network.score.reduce(network.score.telling_cells(crossed, images.shape[-2:]))
     torch.testing.assert_close(network.known_scores, expected)
 

@@ -23,7 +23,7 @@ from lightning.pytorch import Callback, seed_everything
 
 from anomalib_stc.data import TextureDemo
 from anomalib_stc.host.state import is_calibration
-from anomalib_stc.parts.bank import DEPTHS
+from anomalib_stc.parts.bank import DEPTHS, TERMS
 from tests.images import FLAT, VARIABLE, made_images, real_images, real_sets
 from tests.parts.test_backbone import local_folder
 from tests.runtimes import RUNTIMES, Program, openvino_program
@@ -119,7 +119,7 @@ class ModelContract(ABC):
         whole.train().prepare([given], seed=0)
         filled = {name: value for name, value in whole.state_dict().items() if not is_calibration(name)}
         assert [name for name, value in filled.items() if not value.isfinite().all()] == []
-        assert [name for name in DEPTHS if not whole.score.scale(name).isfinite().all()] == []
+        assert [name for name in TERMS if not whole.score.scale(name).isfinite().all()] == []
         assert len(whole.known_scores) == count, "each image has a score, a single one too"
         assert {name: value.shape for name, value in whole.state_dict().items()} == shapes
         for memory in whole.memories.values():

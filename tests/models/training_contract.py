@@ -12,7 +12,7 @@ from anomalib.models import AnomalibModule
 from lightning.pytorch import seed_everything
 
 from anomalib_stc.data import TextureDemo
-from anomalib_stc.parts.bank import DEPTHS
+from anomalib_stc.parts.bank import TERMS
 from tests.models.contract import QUIET
 
 
@@ -47,7 +47,7 @@ class TrainingContract:
         engine.fit(model, datamodule=data)
         assert seen == [54] * self.epochs
         assert len(data.train_data) == 60
-        trained = self.model(**self.able, score_weights=dict.fromkeys(DEPTHS, 0.0), visualizer=False)
+        trained = self.model(**self.able, score_weights=dict.fromkeys(TERMS, 0.0), visualizer=False)
         trained.load_state_dict(model.state_dict())
         for one, pixel, image in ((model, 0.95, 0.9), (trained, 0.85, 0.8)):
             metrics = engine.test(one, datamodule=data, verbose=False)[0]

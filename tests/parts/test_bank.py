@@ -14,7 +14,10 @@ from anomalib_stc.parts.bank import (
     FINE,
     FOLDS,
     IMAGES,
+    KIND,
+    KINDS,
     PIXEL,
+    TERMS,
     TEXTURE,
     MemoryBank,
     Nearest,
@@ -22,6 +25,8 @@ from anomalib_stc.parts.bank import (
     spread,
 )
 from anomalib_stc.parts.clusters import shuffled
+from anomalib_stc.parts.codebook import Codebook
+from anomalib_stc.parts.contrast import CONTRASTS, NEAR, contrast
 from anomalib_stc.parts.features import COLOUR, TextureFeatures, texture_features
 from tests.images import made_images
 from tests.parts.exported import assert_exports_agree
@@ -60,7 +65,7 @@ def vectors_of(maps: Tensor) -> Tensor:
 
 def filled(normals: Tensor, items: int = 24, seed: int = 0) -> MemoryBank:
     made = MemoryBank(FEATURES, items)
-    made.fit([normals], [FEATURES(normals)], seed)
+    made.fit([FEATURES.see(normals)], seed)
     return made
 
 
@@ -165,15 +170,16 @@ class Levels(TextureFeatures):
 
     channels, finest, shallow, deep = 8, 2, 4, 7
 
-    def forward(self, image: Tensor) -> Tensor:
-        return noise(len(image), self.channels, SIDE // 8, SIDE // 8)
+    def levels(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        return noise(len(image), self.channels, SIDE // 8, SIDE // 8), noise(len(image), 2, SIDE // 4, SIDE // 4)
 
 
 def test_depths_see_pixels_levels_and_a_coarser_grid() -> None:
-    image, features = images(3), Levels()(images(3))
+    looked = Levels().see(images(3))
+    features = looked.features
     made = MemoryBank(Levels(), 24)
-    made.fit([image], [features], seed=0)
-    seen = {name: made.vectors(name, image, features) for name in DEPTHS}
+    made.fit([looked], seed=0)
+    seen = {name: made.vectors(name, looked) for name in DEPTHS}
     standard = seen[PIXEL]
     torch.testing.assert_close(standard.mean((0, 2, 3)), torch.zeros(9), atol=1e-4, rtol=0)
     torch.testing.assert_close(standard.std((0, 2, 3), correction=0), torch.ones(9), atol=1e-4, rtol=0)
@@ -181,47 +187,66 @@ def test_depths_see_pixels_levels_and_a_coarser_grid() -> None:
     torch.testing.assert_close(seen[FINE][:, :, 0, 0], features[:, :4, :2, :2].mean((2, 3)))
     assert torch.equal(seen[TEXTURE], features[:, 2:7])
     torch.testing.assert_close(seen[DEEP][:, :, 1, 2], features[:, :7, 2:4, 4:6].mean((2, 3)))
-    shapes = {name: tuple(distance.shape) for name, distance in made(image, features).items()}
-    assert shapes == {**dict.fromkeys(DEPTHS, (3, 1, 8, 8)), DEEP: (3, 1, 4, 4)}
+    shapes = {name: tuple(distance.shape) for name, distance in made(looked).items()}
+    on_grid = dict.fromkeys((*DEPTHS, KIND), (3, 1, 8, 8))
+    assert shapes == {**on_grid, DEEP: (3, 1, 4, 4), **dict.fromkeys(CONTRASTS, (3, 1, 16, 16))}
+
+
+def test_kinds_are_those_of_the_features_of_texture() -> None:
+    """Of a channel that is none of texture nothing is known."""
+    looked = Levels().see(images(3))
+    made, expected = MemoryBank(Levels(), 24), Codebook(KINDS, 7)
+    made.fit([looked], seed=5)
+    expected.fit([looked.features[:, :7]], 5)
+    found = made(looked, [KIND])[KIND]
+    torch.testing.assert_close(found, expected.unlikely(looked.features[:, :7]))
+    assert torch.equal(made.without(looked, range(3), [KIND])[KIND], found), "one image is no matter to kinds"
+
+
+def test_contrasts_need_no_other_image() -> None:
+    looked = Levels().see(images(3))
+    made = MemoryBank(Levels(), 24)
+    for name in CONTRASTS:
+        assert torch.equal(made(looked, [name])[name], contrast(name, looked))
+        assert torch.equal(made.without(looked, range(3), [name])[name], contrast(name, looked))
 
 
 def test_only_depths_that_are_asked_for_are_computed() -> None:
     image = images(2)
     made = filled(image)
-    assert set(made(image, FEATURES(image), [FINE])) == {FINE}
-    assert set(made.without(image, FEATURES(image), range(len(image)), [DEEP])) == {DEEP}
-    assert made(image, FEATURES(image), []) == {}
+    assert set(made(FEATURES.see(image), [FINE])) == {FINE}
+    assert set(made.without(FEATURES.see(image), range(len(image)), [DEEP])) == {DEEP}
+    assert made(FEATURES.see(image), []) == {}
 
 
 def test_batches_are_no_matter() -> None:
     image = images(4)
-    features = FEATURES(image)
     together, apart = filled(image), MemoryBank(FEATURES, 24)
-    apart.fit(image.split([1, 3]), features.split([1, 3]), seed=0)
+    apart.fit([FEATURES.see(batch) for batch in image.split([1, 3])], seed=0)
     torch.testing.assert_close(dict(apart.state_dict()), dict(together.state_dict()), equal_nan=True)
-    every = together.without(image, features, range(len(image)), DEPTHS)
+    every = together.without(FEATURES.see(image), range(len(image)), TERMS)
     for start, size in ((0, 2), (2, 1), (3, 1)):
         some = slice(start, start + size)
         torch.testing.assert_close(
-            together.without(image[some], features[some], range(4)[some], DEPTHS),
+            together.without(FEATURES.see(image[some]), range(4)[some], TERMS),
             {name: distance[some] for name, distance in every.items()},
         )
-    assert all((every[name] > together(image, features)[name]).any() for name in DEPTHS), "something was left out"
+    known = together(FEATURES.see(image))
+    assert all((every[name] > known[name]).any() for name in DEPTHS), "something was left out"
 
 
 @pytest.mark.parametrize("count", [2, 3, FOLDS, FOLDS + 2])
 def test_images_are_compared_with_a_bank_of_other_ones(count: int) -> None:
     """As a new image with the bank that it has; every image is out of one bank."""
     image = images(count)
-    features = FEATURES(image)
     made = filled(image, seed=3)
     before = copy.deepcopy(made.state_dict())
-    found = made.crossed(image.split(2), features.split(2), [FINE, DEEP])
-    assert set(found) == {FINE, DEEP}
+    found = made.crossed([FEATURES.see(batch) for batch in image.split(2)], [FINE, DEEP, NEAR])
+    assert set(found) == {FINE, DEEP, NEAR}
     order = shuffled(count, 3).tolist()
     for fold in (order[start::FOLDS] for start in range(min(FOLDS, count))):
         rest = [number for number in range(count) if number not in fold]
-        expected = filled(image[rest], seed=3)(image[fold], features[fold])
+        expected = filled(image[rest], seed=3)(FEATURES.see(image[fold]))
         for name in found:
             torch.testing.assert_close(found[name][fold], expected[name])
     torch.testing.assert_close(dict(made.state_dict()), dict(before), equal_nan=True)
@@ -230,7 +255,7 @@ def test_images_are_compared_with_a_bank_of_other_ones(count: int) -> None:
 def test_a_single_image_has_no_other_to_be_compared_with() -> None:
     image = images(1)
     made = filled(image)
-    assert torch.equal(made.crossed([image], [FEATURES(image)], [DEEP])[DEEP], made(image, FEATURES(image))[DEEP])
+    assert torch.equal(made.crossed([FEATURES.see(image)], [DEEP])[DEEP], made(FEATURES.see(image))[DEEP])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
@@ -239,12 +264,12 @@ def test_a_single_image_has_no_other_to_be_compared_with() -> None:
 def test_images_with_little_in_them_give_finite_distances(kind: str, count: int, dtype: torch.dtype) -> None:
     normal = made_images(kind, (SIDE, SIDE)).repeat(count, 1, 1, 1)
     made = filled(normal)
-    alone = made.without(normal, FEATURES(normal), range(len(normal)), DEPTHS)
+    alone = made.without(FEATURES.see(normal), range(len(normal)), TERMS)
     assert {name: value.max().item() for name, value in alone.items()} == pytest.approx(
-        dict.fromkeys(DEPTHS, 0), abs=1e-3
+        dict.fromkeys(TERMS, 0), abs=1e-3
     )
     asked = torch.cat([images(1), made_images("white", (SIDE, SIDE)), normal]).to(dtype)
-    for name, distance in made.to(dtype)(asked, FEATURES(asked)).items():
+    for name, distance in made.to(dtype)(FEATURES.see(asked)).items():
         assert distance.isfinite().all(), name
         assert distance[:2].max() > 10 * distance[2:].max(), name
 
@@ -264,22 +289,22 @@ def test_all_of_it_travels_with_the_state() -> None:
     made.keep(noise(2))
     fresh.load_state_dict(made.state_dict())
     asked = images(1, seed=3)
-    for name, distance in made(asked, FEATURES(asked)).items():
-        assert torch.equal(fresh(asked, FEATURES(asked))[name], distance)
-    of_each = (one.without(image, FEATURES(image), range(2), [FINE])[FINE] for one in (fresh, made))
+    for name, distance in made(FEATURES.see(asked)).items():
+        assert torch.equal(fresh(FEATURES.see(asked))[name], distance)
+    of_each = (one.without(FEATURES.see(image), range(2), [FINE])[FINE] for one in (fresh, made))
     assert torch.equal(*of_each)
     assert torch.equal(fresh.known_scores, noise(2))
 
 
 class OfImage(nn.Module):
-    """Distances of an image at all depths."""
+    """All terms of an image."""
 
     def __init__(self) -> None:
         super().__init__()
         self.bank = filled(images(3))
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        return tuple(self.bank(image, FEATURES(image)).values())
+        return tuple(self.bank(FEATURES.see(image)).values())
 
 
 def test_exports_agree(tmp_path: Path) -> None:

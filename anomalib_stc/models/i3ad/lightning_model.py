@@ -10,15 +10,15 @@ from torch import Tensor, nn
 
 from anomalib_stc.host.module import ReconstructionModule
 from anomalib_stc.models.i3ad.adaptive_mask import AdaptiveMask
-from anomalib_stc.models.i3ad.codebook import Codebook
 from anomalib_stc.models.i3ad.inpainting import Inpainting
 from anomalib_stc.models.i3ad.loss import I3adLoss
 from anomalib_stc.models.i3ad.torch_model import I3adModel, Turns
 from anomalib_stc.models.i3ad.training_masks import TrainingMasks
 from anomalib_stc.models.i3ad.turns import turn_pictures
 from anomalib_stc.parts.backbone import OFFLINE_BACKBONE
-from anomalib_stc.parts.bank import BANK_WEIGHTS, DEPTHS
+from anomalib_stc.parts.bank import BANK_WEIGHTS, LOCAL, TERMS
 from anomalib_stc.parts.checks import check, merged
+from anomalib_stc.parts.codebook import Codebook
 from anomalib_stc.parts.features import COLOUR, texture_features
 from anomalib_stc.parts.score import AnomalyScore, ImageScore
 from anomalib_stc.parts.sizes import IMAGE_SIZE, LEAST, STRIDE, height_and_width
@@ -51,7 +51,9 @@ class I3ad(ReconstructionModule, AnomalibModule):
             ``similarity``, guess of the cluster (``feature``), expected error of the colours (``doubt``),
             ``adversarial``. What is not named keeps its default; 0 for none.
         score_weights: Weights of the map's terms: distances to a bank of normal pixels (``bank_pixel``) and features
-            (``bank_fine``, ``bank_texture``, ``bank_deep``, see `MemoryBank`), how unlikely the image's features are
+            (``bank_fine``, ``bank_texture``, ``bank_deep``, see `MemoryBank`), how unlikely features are at all
+            (``bank_kind``), contrast to the surroundings (``contrast_near``), to the image's median colour
+            (``contrast_image``), of the finest features (``contrast_texture``), how unlikely the image's features are
             under the guess (``feature``), ``colour`` error over the expected one, structural ``similarity``.
         image_score: Image score from the map of the bank's terms: ``top`` (mean of the highest hundredth, above the
             image's level), ``max``, or ``mean`` of all of it.
@@ -107,7 +109,7 @@ class I3ad(ReconstructionModule, AnomalibModule):
             Codebook(codebook_items, features.channels),
             Inpainting(codebook_items),
             AdaptiveMask(),
-            AnomalyScore(score, smoothing, image_score, DEPTHS),
+            AnomalyScore(score, smoothing, image_score, TERMS, LOCAL),
             TrainingMasks(),
             iterations,
             cell,

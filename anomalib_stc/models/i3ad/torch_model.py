@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from anomalib_stc.models.i3ad.adaptive_mask import AdaptiveMask, cell_means
-from anomalib_stc.models.i3ad.codebook import Codebook
 from anomalib_stc.models.i3ad.inpainting import Filled, Inpainting, colour_error, composite
 from anomalib_stc.models.i3ad.similarity import dissimilarity
 from anomalib_stc.models.i3ad.training_masks import TrainingMasks, complementary
 from anomalib_stc.parts.bank import MemoryBank
 from anomalib_stc.parts.checks import check, check_whole
-from anomalib_stc.parts.features import GRID_STRIDE, TextureFeatures
+from anomalib_stc.parts.codebook import Codebook
+from anomalib_stc.parts.features import GRID_STRIDE, Seen, TextureFeatures
 from anomalib_stc.parts.score import AnomalyScore
 from anomalib_stc.parts.scored_model import Normals, ScoredModel
 from anomalib_stc.parts.sizes import checked, in_cells, resize_maps
@@ -35,8 +35,7 @@ class Turn(NamedTuple):
 class Turns(NamedTuple):
     """What the model infers of an image: all turns, the first one first."""
 
-    image: Tensor  # (B, 3, H, W), as it was looked at
-    features: Tensor  # (B, D, H/8, W/8)
+    seen: Seen
     turns: list[Turn]
 
     @property
@@ -131,12 +130,12 @@ class I3adModel(ScoredModel):
         """Inpaint images (B, 3, H, W), by turns."""
         image = checked(image, self.dtype)
         with torch.no_grad():
-            features = self.features(image)
-        turns = [self.first(image, features)]
+            seen = self.features.see(image)
+        turns = [self.first(image, seen.features)]
         for _ in range(self.iterations):
             mask = self.mask(self.suspicious(turns[-1]))
-            turns.append(self.turn(image, features, mask, self.inpaint.fill(image, mask)))
-        return Turns(image, features, turns)
+            turns.append(self.turn(image, seen.features, mask, self.inpaint.fill(image, mask)))
+        return Turns(seen, turns)
 
     def first(self, image: Tensor, features: Tensor) -> Turn:
         """Inpaint every pixel exactly once; all complementary masks go through the network as one batch."""
@@ -165,7 +164,7 @@ class I3adModel(ScoredModel):
 
     def own_residuals(self, inferred: Turns, names: Collection[str]) -> dict[str, Tensor]:
         """Return the named terms of what was trained as maps (B, 1, h, w), aggregated over the turns."""
-        size = inferred.image.shape[-2:]
+        size = inferred.seen.image.shape[-2:]
         return {name: in_cells(self.aggregate(inferred.turns, name), size) for name in names}
 
     def aggregate(self, turns: Sequence[Turn], name: str) -> Tensor:

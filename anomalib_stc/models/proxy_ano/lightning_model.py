@@ -15,7 +15,7 @@ from anomalib_stc.models.proxy_ano.pseudo_anomaly import PatchPaste
 from anomalib_stc.models.proxy_ano.reconstruction import ImageReconstruction
 from anomalib_stc.models.proxy_ano.torch_model import Bridge, ProxyAnoModel
 from anomalib_stc.parts.backbone import OFFLINE_BACKBONE
-from anomalib_stc.parts.bank import BANK_WEIGHTS, DEPTHS
+from anomalib_stc.parts.bank import BANK_WEIGHTS, LOCAL, TERMS
 from anomalib_stc.parts.blocks import quiet
 from anomalib_stc.parts.branch import Branch, texture_decoder
 from anomalib_stc.parts.checks import merged
@@ -48,7 +48,9 @@ class ProxyAno(ReconstructionModule, AnomalibModule):
             texture features (``value``), L1 of the reconstruction (``pixel``), ``adversarial``. What is not named keeps
             its default; 0 for none.
         score_weights: Weights of the map's terms: distances to a bank of normal pixels (``bank_pixel``) and features
-            (``bank_fine``, ``bank_texture``, ``bank_deep``, see `MemoryBank`), distance of the read-out to the image's
+            (``bank_fine``, ``bank_texture``, ``bank_deep``, see `MemoryBank`), how unlikely features are at all
+            (``bank_kind``), contrast to the surroundings (``contrast_near``), to the image's median colour
+            (``contrast_image``), of the finest features (``contrast_texture``), distance of the read-out to the image's
             features (``correspondence``), ``pixel`` residual, difference of the predicted ``proxy`` and the image,
             blurred at that scale.
         image_score: Image score from the map of the bank's terms: ``top`` (mean of the highest hundredth, above the
@@ -103,7 +105,7 @@ class ProxyAno(ReconstructionModule, AnomalibModule):
             features,
             Branch(nn.Identity(), memory, decoder),
             ImageReconstruction(),
-            AnomalyScore(score, smoothing, image_score, DEPTHS),
+            AnomalyScore(score, smoothing, image_score, TERMS, LOCAL),
             SuperpixelImage(superpixels, folder=superpixel_folder),
             PatchPaste(pseudo_anomalies),
         )

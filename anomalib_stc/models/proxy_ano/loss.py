@@ -15,6 +15,6 @@ class ProxyAnoLoss(Losses):
         """Return the terms of normal images (B, 3, H, W) in [0, 1], pseudo anomalies on some of their proxies."""
         return {
             "proxy": lambda: F.l1_loss(learnt.inferred.proxy, learnt.proxy),
-            "value": lambda: value_loss(learnt.inferred.texture, learnt.inferred.features),
+            "value": lambda: value_loss(learnt.inferred.texture, learnt.inferred.seen.features),
             "pixel": lambda: F.l1_loss(learnt.reconstruction, image),
         }

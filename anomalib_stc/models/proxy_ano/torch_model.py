@@ -12,7 +12,7 @@ from anomalib_stc.models.proxy_ano.reconstruction import ImageReconstruction
 from anomalib_stc.parts.bank import MemoryBank
 from anomalib_stc.parts.branch import Branch, initialise_memories, memories_of
 from anomalib_stc.parts.correspondence import angle
-from anomalib_stc.parts.features import TextureFeatures
+from anomalib_stc.parts.features import Seen, TextureFeatures
 from anomalib_stc.parts.memory import Memory
 from anomalib_stc.parts.score import AnomalyScore
 from anomalib_stc.parts.scored_model import ScoredModel
@@ -23,11 +23,10 @@ from anomalib_stc.parts.window import Window, random_window
 class Bridge(NamedTuple):
     """What the model infers of an image."""
 
-    image: Tensor  # (B, 3, H, W), as it was looked at
+    seen: Seen
     proxy: Tensor  # (B, 3, H, W): predicted proxy
     reconstruction: Tensor  # (B, 3, H, W)
     texture: Tensor  # (B, D, H/8, W/8): read-out of the memory
-    features: Tensor  # (B, D, H/8, W/8): texture features of the image itself
 
 
 class Learnt(NamedTuple):
@@ -92,23 +91,23 @@ class ProxyAnoModel(ScoredModel):
     def learn(self, image: Tensor) -> Learnt:
         """Infer from proxies of images (B, 3, H, W), some with a pseudo anomaly on them."""
         image = checked(image, self.dtype)
-        proxy, texture, features = self.find_proxy(image)
+        proxy, texture, seen = self.find_proxy(image)
         pasted = self.paste(proxy, image).proxy
-        inferred = Bridge(image, proxy, self.reconstruct(pasted), texture, features)
+        inferred = Bridge(seen, proxy, self.reconstruct(pasted), texture)
         return Learnt(inferred, self.proxy(image), random_window(image))
 
     def infer(self, image: Tensor) -> Bridge:
         """Infer proxy and reconstruction of images (B, 3, H, W)."""
         image = checked(image, self.dtype)
-        proxy, texture, features = self.find_proxy(image)
-        return Bridge(image, proxy, self.reconstruct(proxy), texture, features)
+        proxy, texture, seen = self.find_proxy(image)
+        return Bridge(seen, proxy, self.reconstruct(proxy), texture)
 
-    def find_proxy(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return proxy, read-out and features of images (B, 3, H, W)."""
+    def find_proxy(self, image: Tensor) -> tuple[Tensor, Tensor, Seen]:
+        """Return proxy and read-out of images (B, 3, H, W)."""
         with torch.no_grad():
-            features = self.features(image)
-        found = self.extraction(features)
-        return found.image + self.colours(found.texture, image), found.texture, features
+            seen = self.features.see(image)
+        found = self.extraction(seen.features)
+        return found.image + self.colours(found.texture, image), found.texture, seen
 
     def colours(self, texture: Tensor, image: Tensor) -> Tensor:
         """Return the colours of a read-out at the image's size, to which the decoder adds the rest of the proxy."""
@@ -117,11 +116,11 @@ class ProxyAnoModel(ScoredModel):
     def own_residuals(self, inferred: Bridge, names: Collection[str]) -> dict[str, Tensor]:
         """Return the named terms of what was trained as maps (B, 1, h, w), not calibrated."""
         terms = {
-            "pixel": lambda: (inferred.image - inferred.reconstruction.clamp(0, 1)).abs().mean(1, keepdim=True),
-            "correspondence": lambda: angle(inferred.texture, inferred.features),
-            "proxy": lambda: self.proxy_residual(inferred.image, inferred.proxy),
+            "pixel": lambda: (inferred.seen.image - inferred.reconstruction.clamp(0, 1)).abs().mean(1, keepdim=True),
+            "correspondence": lambda: angle(inferred.texture, inferred.seen.features),
+            "proxy": lambda: self.proxy_residual(inferred.seen.image, inferred.proxy),
         }
-        return {name: in_cells(terms[name](), inferred.image.shape[-2:]) for name in names}
+        return {name: in_cells(terms[name](), inferred.seen.image.shape[-2:]) for name in names}
 
     def proxy_residual(self, image: Tensor, proxy: Tensor) -> Tensor:
         """Return the difference (B, 1, H, W) of a predicted proxy and the image blurred at its scale."""

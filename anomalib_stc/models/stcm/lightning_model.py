@@ -14,7 +14,7 @@ from anomalib_stc.models.stcm.semantic import PartSegmentation, UserSegmentation
 from anomalib_stc.models.stcm.structure import SoftCanny, StructureExtractor
 from anomalib_stc.models.stcm.torch_model import Attention, StcmModel
 from anomalib_stc.parts.backbone import OFFLINE_BACKBONE
-from anomalib_stc.parts.bank import BANK_WEIGHTS, DEPTHS
+from anomalib_stc.parts.bank import BANK_WEIGHTS, LOCAL, TERMS
 from anomalib_stc.parts.branch import Branch, structure_encoder, texture_decoder
 from anomalib_stc.parts.checks import check, merged
 from anomalib_stc.parts.features import TextureFeatures, texture_features
@@ -49,7 +49,9 @@ class Stcm(ReconstructionModule, AnomalibModule):
             distance of the memories' read-outs to the texture features (``value``), difference of the structures of
             image and reconstruction (``structure``), ``adversarial``. What is not named keeps its default; 0 for none.
         score_weights: Weights of the map's terms: distances to a bank of normal pixels (``bank_pixel``) and features
-            (``bank_fine``, ``bank_texture``, ``bank_deep``, see `MemoryBank`), distance of the fused read-out to the
+            (``bank_fine``, ``bank_texture``, ``bank_deep``, see `MemoryBank`), how unlikely features are at all
+            (``bank_kind``), contrast to the surroundings (``contrast_near``), to the image's median colour
+            (``contrast_image``), of the finest features (``contrast_texture``), distance of the fused read-out to the
             image's features (``correspondence``), ``pixel`` residual, difference of the edges of image and
             reconstruction (``low_level``), the same of the ``semantic`` structures; with ``parts`` that costs a second
             pass of the backbone.
@@ -103,7 +105,7 @@ class Stcm(ReconstructionModule, AnomalibModule):
         branches = {name: branch(extractor, features, memory_items) for name, extractor in structures.items()}
         attention = Attention(len(branches), KEY_CHANNELS) if len(branches) > 1 else None
         self.model = StcmModel(
-            features, structures, branches, attention, AnomalyScore(can, smoothing, image_score, DEPTHS)
+            features, structures, branches, attention, AnomalyScore(can, smoothing, image_score, TERMS, LOCAL)
         )
         if pre_processor is True:  # any other has a size of its own
             self.model.check_size(size)

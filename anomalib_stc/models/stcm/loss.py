@@ -23,7 +23,7 @@ class StcmLoss(Losses):
         return {
             "pixel": lambda: F.l1_loss(learnt.reconstruction, image),
             "branch": lambda: mean([F.l1_loss(branch.image, image) for branch in branches]),
-            "value": lambda: mean([value_loss(texture, learnt.inferred.features) for texture in textures]),
+            "value": lambda: mean([value_loss(texture, learnt.inferred.seen.features) for texture in textures]),
             "structure": lambda: structure_loss(original, rebuilt, learnt.extract),
         }
 

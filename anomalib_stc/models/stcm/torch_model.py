@@ -12,7 +12,7 @@ from anomalib_stc.parts.bank import MemoryBank
 from anomalib_stc.parts.branch import Branch, BranchOutput, initialise_memories, memories_of
 from anomalib_stc.parts.clusters import sample_points
 from anomalib_stc.parts.correspondence import distance
-from anomalib_stc.parts.features import GRID_STRIDE, TextureFeatures
+from anomalib_stc.parts.features import GRID_STRIDE, Seen, TextureFeatures
 from anomalib_stc.parts.memory import Memory
 from anomalib_stc.parts.score import AnomalyScore
 from anomalib_stc.parts.scored_model import ScoredModel
@@ -26,10 +26,9 @@ Extract = Callable[[Tensor], Structures]
 class StructureTexture(NamedTuple):
     """What the model infers of an image."""
 
-    image: Tensor  # (B, 3, H, W), as it was looked at
+    seen: Seen
     reconstruction: Tensor  # (B, 3, H, W)
     texture: Tensor  # (B, D, H/8, W/8): read-out of the memories, fused
-    features: Tensor  # (B, D, H/8, W/8): texture features of the image itself
     structures: Structures  # of the image
     branches: dict[str, BranchOutput]
 
@@ -117,11 +116,11 @@ class StcmModel(ScoredModel):
         """Infer texture and image from the structures of images (B, 3, H, W)."""
         image = checked(image, self.dtype)
         with torch.no_grad():
-            features = self.features(image)
-            structures = self.extract(image, features=features)
+            seen = self.features.see(image)
+            structures = self.extract(image, features=seen.features)
         branches = {name: branch(structures[name]) for name, branch in self.branches.items()}
         texture, reconstruction = self.fuse(list(branches.values()))
-        return StructureTexture(image, reconstruction, texture, features, structures, branches)
+        return StructureTexture(seen, reconstruction, texture, structures, branches)
 
     def extract(self, image: Tensor, names: Iterable[str] | None = None, features: Tensor | None = None) -> Structures:
         """Return the structures of images (B, 3, H, W): all, or those named; features save computing them again."""
@@ -143,11 +142,11 @@ class StcmModel(ScoredModel):
         reconstruction = inferred.reconstruction.clamp(0, 1)
         rebuilt = self.extract(reconstruction, [name for name in names if name in self.extractors])
         found = {
-            "pixel": (inferred.image - reconstruction).abs().mean(1, keepdim=True),
-            "correspondence": distance(inferred.texture, inferred.features),
+            "pixel": (inferred.seen.image - reconstruction).abs().mean(1, keepdim=True),
+            "correspondence": distance(inferred.texture, inferred.seen.features),
             **{name: (inferred.structures[name] - other).abs().sum(1, keepdim=True) for name, other in rebuilt.items()},
         }
-        return {name: in_cells(found[name], inferred.image.shape[-2:]) for name in names}
+        return {name: in_cells(found[name], inferred.seen.image.shape[-2:]) for name in names}
 
 
 def mix(weights: Tensor, maps: list[Tensor]) -> Tensor:

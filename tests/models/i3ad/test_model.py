@@ -14,7 +14,7 @@ from anomalib_stc.models.i3ad.adaptive_mask import AdaptiveMask
 from anomalib_stc.models.i3ad.torch_model import Turn
 from anomalib_stc.models.i3ad.training_masks import complementary
 from anomalib_stc.models.i3ad.turns import trace
-from anomalib_stc.parts.bank import DEPTHS
+from anomalib_stc.parts.bank import TERMS
 from anomalib_stc.parts.features import GRID_STRIDE
 from anomalib_stc.parts.quantile import upper_quantile
 from tests.models.contract import SIDE, ModelContract, images, untrained
@@ -26,7 +26,7 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "no adversarial loss": {"loss_weights": {"adversarial": 0.0}},
     "from scratch": {"backbone": "none"},
     "similarity in the map": {"score_weights": {"similarity": 1.0}},
-    "features only": {"score_weights": {**dict.fromkeys(DEPTHS, 0.0), "colour": 0.0}},
+    "features only": {"score_weights": {**dict.fromkeys(TERMS, 0.0), "colour": 0.0}},
     "mean": {"image_score": "mean"},
 }
 

@@ -7,12 +7,12 @@ import torch
 from torch.nn import functional as F
 
 from anomalib_stc.models import ProxyAno
-from anomalib_stc.parts.bank import DEPTHS
+from anomalib_stc.parts.bank import TERMS
 from anomalib_stc.parts.sizes import CELL
 from tests.models.contract import SIDE, ModelContract, has_gradient, images, untrained
 
 SMALL = {"image_size": SIDE, "superpixels": 40, "memory_items": 32}
-NO_BANK = dict.fromkeys(DEPTHS, 0.0)
+NO_BANK = dict.fromkeys(TERMS, 0.0)
 SWITCHES: dict[str, dict[str, Any]] = {
     "no pseudo anomalies": {"pseudo_anomalies": 0.0},
     "pseudo anomalies only": {"pseudo_anomalies": 1.0},
@@ -54,7 +54,7 @@ def test_nothing_passes_by_the_memory() -> None:
         other = read._replace(value=2 * read.value)
         memory.forward = lambda query: other
         third = module.infer(images((SIDE, SIDE), 1))
-    assert not torch.equal(first.features, second.features)
+    assert not torch.equal(first.seen.features, second.seen.features)
     assert torch.equal(first.proxy, second.proxy)
     assert torch.equal(first.reconstruction, second.reconstruction)
     assert not torch.allclose(first.proxy, third.proxy, atol=1e-3)

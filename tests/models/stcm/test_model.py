@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from anomalib_stc.models import Stcm
-from anomalib_stc.parts.bank import DEPTHS
+from anomalib_stc.parts.bank import TERMS
 from tests.models.contract import SIDE, ModelContract, fit, images, reloaded, untrained
 from tests.models.stcm.test_semantic import Segmentation, export
 from tests.parts.test_backbone import local_folder
@@ -19,7 +19,7 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "no structure loss": {"loss_weights": {"structure": 0.0}},
     "structure score": {"score_weights": {"low_level": 0.25}},
     "semantic score": {"score_weights": {"semantic": 0.25}},
-    "correspondence only": {"score_weights": dict.fromkeys(DEPTHS, 0.0)},
+    "correspondence only": {"score_weights": dict.fromkeys(TERMS, 0.0)},
     "no adversarial loss": {"loss_weights": {"adversarial": 0.0}},
     "from scratch": {"backbone": "none"},
 }

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from anomalib_stc.models.i3ad.codebook import Codebook
+from anomalib_stc.parts.codebook import Codebook
 
 AXES = torch.eye(3)
 

@@ -49,6 +49,10 @@ class Codebook(nn.Module):
         often = label.bincount(minlength=count) + 1
         self.frequency.copy_(often / often.sum())
 
+    def unlikely(self, features: Tensor) -> Tensor:
+        """Return how unlikely features (B, channels, h, w) are (B, 1, h, w) where no more is known, see `forward`."""
+        return self(self.frequency.log()[None, :, None, None], features)
+
     def forward(self, logits: Tensor, features: Tensor) -> Tensor:
         """Return how unlikely features are (B, 1, h, w): about the angle (1 - cosine) to a cluster that is guessed.
 
@@ -56,7 +60,7 @@ class Codebook(nn.Module):
         cluster that is guessed with certainty.
 
         Args:
-            logits: Guess of the cluster (B, items, h, w).
+            logits: Guess of the cluster (B, items, h, w), or one for all (1, items, 1, 1).
             features: Features (B, channels, h, w).
         """
         angle = 1 - F.conv2d(unit(features), self.items[:, :, None, None])
