@@ -1,8 +1,9 @@
 """The normal images of a fit: those that are trained on, those held out, and how both look at test time."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from itertools import islice
 from typing import Any, Final
 
 from lightning.fabric.utilities.apply_func import move_data_to_device
@@ -24,7 +25,7 @@ from anomalib_stc.host.holdout import (
     split_holdout,
     test_transform,
 )
-from anomalib_stc.parts.bank import IMAGES, numbered
+from anomalib_stc.parts.bank import IMAGES
 
 logger = logging.getLogger(__name__)
 BATCH_SIZE: Final = 8
@@ -148,6 +149,13 @@ class NormalImages:
             if isinstance(pre_processor, Callback):
                 pre_processor.on_validation_batch_start(pl_module._trainer, pl_module, batch, index)
             yield batch.image
+
+
+def numbered(batches: Iterable[Tensor], numbers: Iterable[int]) -> Iterator[tuple[list[int], Tensor]]:
+    """Yield batches with the numbers of their images."""
+    rest = iter(numbers)
+    for batch in batches:
+        yield [*islice(rest, len(batch))], batch
 
 
 def _listed(loaders: Any) -> list[DataLoader]:

@@ -1,11 +1,14 @@
 """The state of a model: told from others, copied, given to all processes."""
 
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
+from anomalib_stc.parts.bank import TERMS
+
 Buffers = dict[str, Tensor]
+CURVES: Final = frozenset(f"score.scale_{name}" for name in (*TERMS, "bank_level"))  # of what needs no training
 
 
 def fingerprint(model: nn.Module) -> int:
@@ -27,7 +30,7 @@ def is_calibration(name: str) -> bool:
 
 def is_of_bank(name: str) -> bool:
     """Return whether an entry of a network's state is what a memory bank knows: nothing that is trained changes it."""
-    return name.startswith(("bank.", "score.scale_bank_", "score.scale_contrast_"))
+    return name.startswith("bank.") or name in CURVES
 
 
 def buffers_of(part: nn.Module | None) -> Buffers:

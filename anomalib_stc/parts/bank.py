@@ -5,21 +5,20 @@ the pixels of a cell, features of shallow levels and their neighbours, those of 
 features of all levels on a coarser grid. Beside them, what kinds of features there are at all.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from copy import deepcopy
-from itertools import islice
-from math import ceil
 from typing import Final, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from anomalib_stc.parts.checks import check_whole
 from anomalib_stc.parts.clusters import shuffled
 from anomalib_stc.parts.codebook import Codebook
 from anomalib_stc.parts.contrast import CONTRASTS, NEAR, contrast
-from anomalib_stc.parts.features import GRID_STRIDE, Seen, TextureFeatures
+from anomalib_stc.parts.features import GRID_STRIDE, Seen, TextureFeatures, split
+from anomalib_stc.parts.nearest import ITEMS, Nearest
+from anomalib_stc.parts.sizes import neighbours
 
 PIXEL: Final = "bank_pixel"
 FINE: Final = "bank_fine"
@@ -30,68 +29,12 @@ KIND: Final = "bank_kind"
 TERMS: Final = (*DEPTHS, KIND, *CONTRASTS)  # all that needs no training
 LOCAL: Final = (KIND, NEAR)  # of these: they find places, and tell images apart less well with them
 BANK_WEIGHTS: Final = dict.fromkeys(TERMS, 1.0)  # of its terms in a score: weights that were fitted were worse
-ITEMS: Final = 1024  # of every depth; 512 were a little worse, 2048 no better
 KINDS: Final = 200  # 50 were as good
-CANDIDATES: Final = 40_000  # positions that items are chosen from: seconds of time
 IMAGES: Final = 200  # normal images that are looked at; 99 support a rate of false alarms of .01
 GREY_LEVEL: Final = 1 / 255  # deviations below are rounding
 FOLDS: Final = 6  # of a bank's own images
 FARTHEST: Final = 40.0  # deviations of a cell's values from their means: half precision ends at a squared distance of
 # 65,504, and nine values twice as far apart have 57,600
-
-
-class Nearest(nn.Module):
-    """Squared distance to the nearest of some normal vectors.
-
-    Args:
-        channels: Channels of a vector.
-        items: Number of vectors that are kept.
-    """
-
-    def __init__(self, channels: int, items: int = ITEMS) -> None:
-        super().__init__()
-        check_whole("Bank's items", items)
-        self.items: Tensor
-        self.source: Tensor
-        self.register_buffer("items", torch.zeros(items, channels))
-        self.register_buffer("source", torch.zeros(items, dtype=torch.int32))
-
-    @torch.no_grad()
-    def fit(self, maps: Tensor, seed: int) -> None:
-        """Keep vectors of normal images, half of them drawn, half those farthest from all kept before.
-
-        Drawn ones alone leave out what is rare, farthest ones alone are outliers.
-
-        Args:
-            maps: Maps (n, C, h, w), one an image.
-            seed: Seed of the choice.
-        """
-        count, places = len(self.items), maps.shape[-2] * maps.shape[-1]
-        chosen = shuffled(len(maps) * places, seed)[:CANDIDATES].to(maps.device)
-        chosen = chosen.repeat(ceil(count / len(chosen)))
-        points = maps.flatten(2).permute(0, 2, 1).flatten(0, 1)[chosen].to(self.items)
-        kept = spread(points, count)
-        self.items.copy_(points[kept])
-        self.source.copy_(chosen[kept] // places)
-
-    def forward(self, vectors: Tensor) -> Tensor:
-        """Return the squared distance (B, 1, h, w) of vectors (B, C, h, w) to the nearest item."""
-        return squared(self.beyond(vectors), vectors)
-
-    def beyond(self, vectors: Tensor) -> Tensor:
-        """Return the squared distances (B, items, h, w) of vectors (B, C, h, w), less the vectors' own squares."""
-        return F.conv2d(vectors, -2 * self.items[..., None, None], self.items.square().sum(1))
-
-    def without(self, vectors: Tensor, source: int) -> Tensor:
-        """Return the same where the items of an image are left out, unless they are all that there are."""
-        others = self.source != source
-        beyond = self.beyond(vectors)
-        return squared(beyond[:, others] if others.any() else beyond, vectors)
-
-
-def squared(beyond: Tensor, vectors: Tensor) -> Tensor:
-    """Return the least squared distance (B, 1, h, w) from what `Nearest.beyond` says of vectors (B, C, h, w)."""
-    return (beyond.amin(1, keepdim=True) + vectors.square().sum(1, keepdim=True)).clamp(min=0)
 
 
 class MemoryBank(nn.Module):
@@ -152,7 +95,7 @@ class MemoryBank(nn.Module):
         if name == PIXEL:
             return ((cells(seen.image) - self.mean) / self.deviation).clamp(-FARTHEST, FARTHEST)
         if name == FINE:
-            return F.avg_pool2d(seen.features[:, : self.shallow], 3, 1, 1, count_include_pad=False)
+            return neighbours(seen.features[:, : self.shallow], 1)
         if name == TEXTURE:
             return seen.features[:, self.finest : self.deep]
         return F.avg_pool2d(seen.features[:, : self.deep], 2)
@@ -212,42 +155,8 @@ class MemoryBank(nn.Module):
         return cast("Nearest", self.depths[name])
 
 
-def split(seen: Iterable[Seen]) -> list[Seen]:
-    """Return the images of batches one by one."""
-    return [Seen(*one) for batch in seen for one in zip(*(part.split(1) for part in batch), strict=True)]
-
-
-def numbered(batches: Iterable[Tensor], numbers: Iterable[int]) -> Iterator[tuple[list[int], Tensor]]:
-    """Yield batches with the numbers of their images."""
-    rest = iter(numbers)
-    for batch in batches:
-        yield [*islice(rest, len(batch))], batch
-
-
 def cells(image: Tensor) -> Tensor:
     """Return mean, highest and lowest value (B, 9, H/8, W/8) of the channels of every cell of images (B, 3, H, W)."""
     return torch.cat(
         [F.avg_pool2d(image, GRID_STRIDE), F.max_pool2d(image, GRID_STRIDE), -F.max_pool2d(-image, GRID_STRIDE)], 1
     )
-
-
-def spread(points: Tensor, count: int) -> Tensor:
-    """Return the indices (count,) of points (P, C): the first half as they come, then always the farthest one.
-
-    Written here, because anomalib's `KCenterGreedy` begins with nothing, draws from the global generator, and takes
-    three times as long.
-    """
-    square = points.square().sum(1)
-    chosen = list(range(ceil(count / 2)))
-    distance = torch.full_like(square, torch.inf)
-
-    def see(seen: Tensor) -> Tensor:
-        return torch.minimum(distance, (square[:, None] + square[seen] - 2 * points @ points[seen].T).amin(1))
-
-    for some in torch.tensor(chosen, device=points.device).split(64):
-        distance = see(some)
-    while len(chosen) < count:
-        farthest = distance.argmax()
-        chosen.append(int(farthest))
-        distance = see(farthest[None])
-    return torch.tensor(chosen, device=points.device)

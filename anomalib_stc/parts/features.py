@@ -5,6 +5,7 @@ so a deep level with large numbers does not drown a shallow one (chosen on two o
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import torch
@@ -26,6 +27,11 @@ class Seen(NamedTuple):
     image: Tensor  # (B, 3, H, W), in [0, 1]
     features: Tensor  # (B, C, H/8, W/8)
     fine: Tensor  # (B, c, H/4, W/4): the finest features
+
+
+def split(seen: Iterable[Seen]) -> list[Seen]:
+    """Return the images of batches one by one."""
+    return [Seen(*one) for batch in seen for one in zip(*(part.split(1) for part in batch), strict=True)]
 
 
 class TextureFeatures(nn.Module, ABC):

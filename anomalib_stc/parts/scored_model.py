@@ -8,8 +8,8 @@ import torch
 from anomalib.data import InferenceBatch
 from torch import Tensor, nn
 
-from anomalib_stc.parts.bank import MemoryBank, split
-from anomalib_stc.parts.features import Seen, TextureFeatures
+from anomalib_stc.parts.bank import MemoryBank
+from anomalib_stc.parts.features import Seen, TextureFeatures, split
 from anomalib_stc.parts.memory import Memory
 from anomalib_stc.parts.score import AnomalyScore
 from anomalib_stc.parts.sizes import checked

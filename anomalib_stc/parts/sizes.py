@@ -97,6 +97,11 @@ def resize_maps(maps: Tensor, size: tuple[int, ...]) -> Tensor:
     return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
 
 
+def neighbours(maps: Tensor, reach: int) -> Tensor:
+    """Return the mean of every place of maps (B, C, h, w) and those around it; beyond the border there is nothing."""
+    return F.avg_pool2d(maps, 2 * reach + 1, 1, reach, count_include_pad=False)
+
+
 def in_cells(maps: Tensor, image: tuple[int, ...]) -> Tensor:
     """Return maps (B, C, h, w) as means of cells of 4 pixels of the image, if they are finer.
 

@@ -4,10 +4,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from anomalib.metrics import F1AdaptiveThreshold
 
-from anomalib_stc.host.post_processor import NormalPostProcessor, pixel_threshold, summary
+from anomalib_stc.host.post_processor import PIXEL_IMAGES, NormalPostProcessor, pixel_threshold, summary
 from anomalib_stc.parts.quantile import upper_quantile
 from benchmarks.one import build, thresholds_of
 from benchmarks.thresholds import Thresholds
@@ -21,6 +22,8 @@ def test_held_out_normals_set_quantiles_and_maxima() -> None:
     found = Thresholds.of_normals(SCORES, MAPS, rate=0.1)
     assert found.image == upper_quantile(torch.from_numpy(SCORES), 0.9).item()
     assert found.pixel == pixel_threshold(summary(torch.from_numpy(MAPS), 0.1), 0.1).item()
+    above = (found.pixel < MAPS).mean(axis=(1, 2))
+    assert (above > 3 / 250).mean() == pytest.approx(0.1 * PIXEL_IMAGES, abs=0.05), "a hundredth of 250, rounded up"
     assert (found.host_image, found.host_pixel) == (39.0, 9999.0)
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from anomalib_stc.parts import bank
+from anomalib_stc.parts import nearest as nearest_module
 from anomalib_stc.parts.bank import (
     DEEP,
     DEPTHS,
@@ -20,14 +20,13 @@ from anomalib_stc.parts.bank import (
     TERMS,
     TEXTURE,
     MemoryBank,
-    Nearest,
     cells,
-    spread,
 )
 from anomalib_stc.parts.clusters import shuffled
 from anomalib_stc.parts.codebook import Codebook
 from anomalib_stc.parts.contrast import CONTRASTS, NEAR, contrast
 from anomalib_stc.parts.features import COLOUR, TextureFeatures, texture_features
+from anomalib_stc.parts.nearest import Nearest, spread
 from tests.images import made_images
 from tests.parts.exported import assert_exports_agree
 
@@ -127,7 +126,7 @@ def test_positions_are_drawn_where_there_are_too_many(monkeypatch: pytest.Monkey
     maps[..., 7, 7] = 100
     kept = []
     for candidates in (400, 10):
-        monkeypatch.setattr(bank, "CANDIDATES", candidates)
+        monkeypatch.setattr(nearest_module, "CANDIDATES", candidates)
         nearest = Nearest(2, 10)
         nearest.fit(maps, seed=0)
         kept.append(nearest.items.max() == 100)

@@ -11,7 +11,7 @@ from anomalib_stc.models.i3ad.adaptive_mask import cell_means
 from anomalib_stc.parts.blocks import PADDING, quiet, shuffle_block
 from anomalib_stc.parts.checks import check
 from anomalib_stc.parts.rounding import EPSILON
-from anomalib_stc.parts.sizes import resize_maps
+from anomalib_stc.parts.sizes import neighbours, resize_maps
 
 CELL = 4  # pixels of the side of a cell of the first layer: full resolution would cost most of the time
 COARSE = 16  # pixels of the side of a cell of the illumination: larger than small defects
@@ -119,7 +119,7 @@ def illumination(visible: Tensor, mask: Tensor) -> Tensor:
     """
     seen = GAIN * F.avg_pool2d(torch.cat([visible, 1 - mask], 1), COARSE)
     everywhere = seen.mean((2, 3), keepdim=True)
-    around = F.avg_pool2d(seen, 2 * FAR + 1, 1, FAR, count_include_pad=False)
+    around = neighbours(seen, FAR)
     total = seen + 1e-2 * around + 1e-4 * everywhere
     return resize_maps(total[:, :3] / total[:, 3:].clamp(min=EPSILON), visible.shape[-2:])
 
