@@ -32,6 +32,7 @@ from benchmarks.results import write_atomically
 MASKS: Final = {"features": (0, 1, 2, 4, 8), "pixels": (1, 4), "l1": (1, 4)}  # residual of the mask: numbers of turns
 TURNS: Final = 4  # after which aggregations beside the default are asked, of the first kind of mask
 OTHERS: Final[dict[str, Callable[..., I3ad]]] = {"no skips": no_skips, "autoencoder": autoencoder}
+OWN: Final = {**dict.fromkeys(TERMS, 0.0), "feature": 1.0, "colour": 1.0}  # a memory bank says nothing of turns
 KEY: Final = ("set", "images", "seed", "image_size", "train_images")  # the second is a hash of the set's images
 
 
@@ -78,8 +79,8 @@ def trained(
 
 
 def given(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the arguments that all models have in common: what a memory bank finds says nothing of turns."""
-    return {"image_size": options.image_size, "visualizer": False, "score_weights": dict.fromkeys(TERMS, 0.0)}
+    """Return the arguments that all models have in common."""
+    return {"image_size": options.image_size, "visualizer": False, "score_weights": OWN}
 
 
 def images_of(model: Any, dataset: Any) -> Images:

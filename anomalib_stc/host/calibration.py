@@ -188,7 +188,7 @@ class HoldoutCalibration(Callback):
         """
         found = []
         for numbers, image in normals:
-            one: Any = model.predict(image, model.infer(image), numbers)
+            one: Any = model.scored(image, numbers)
             found.append((one.pred_score.flatten(), summary(one.anomaly_map, self.false_alarm_rate)))
         scores, maps = (torch.cat(values) for values in zip(*found, strict=True))
         known = model.known_scores

@@ -143,13 +143,13 @@ class ReconstructionVisualizer(ImageVisualizer):
         return create_image_grid(padded, nrow=width) if padded else None
 
     def _turn(self, image: Any, turn: Tensor, number: int) -> list[Image.Image]:
-        """Draw the image, what a turn hid, what it made of the image, and what it found; ``turn`` is (5, H, W)."""
-        hidden, found = turn[3], turn[4]
+        """Draw the image, what a turn hid, what it made of it, and what the next hides; ``turn`` is (5, H, W)."""
+        hidden, suspicion = turn[3], turn[4]
         pictures = {
             "Image": self._image(image),
             f"Mask {number}": self._image(hidden.expand(3, -1, -1)),
             f"Image {number}": self._image(turn[:3]),
-            f"Map {number}": self._map(found),
+            f"Suspicion {number}": self._coloured(suspicion, MIDDLE),
         }
         return [self._labelled(picture, text) for text, picture in pictures.items()]
 
@@ -188,8 +188,11 @@ class ReconstructionVisualizer(ImageVisualizer):
         return visualize_image(image).resize(self.field_size)
 
     def _map(self, anomaly_map: Any) -> Image.Image:
+        return self._coloured(anomaly_map, self.pixel_threshold)
+
+    def _coloured(self, values: Any, threshold: float) -> Image.Image:
         """Colour a map (H, W); its pixels stay what they are, since a mixture of two colours is no value's."""
-        return coloured(anomaly_map, self.pixel_threshold).resize(self.field_size, Image.Resampling.NEAREST)
+        return coloured(values, threshold).resize(self.field_size, Image.Resampling.NEAREST)
 
     def _labelled(self, panel: Image.Image, text: str) -> Image.Image:
         style = dict(self.text_config)

@@ -81,6 +81,11 @@ class AnomalyScore(nn.Module):
         return all(bool(self.scale(name).isfinite().all()) for name in self.weights)
 
     @property
+    def asks_trained(self) -> bool:
+        """Whether a term of what was trained has a weight."""
+        return any(name in self.own for name in self.weights)
+
+    @property
     def by_bank(self) -> bool:
         """Whether the image score comes from a bank alone."""
         return not any(name in self.own for name in self.telling)

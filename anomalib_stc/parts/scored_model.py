@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from anomalib.data import InferenceBatch
@@ -15,6 +15,12 @@ from anomalib_stc.parts.score import AnomalyScore
 from anomalib_stc.parts.sizes import checked
 
 Normals = Callable[[], Iterator[Tensor]]  # batches (B, 3, H, W) in [0, 1], anew at every call
+
+
+class Looked(NamedTuple):
+    """What a score by the bank alone needs of images."""
+
+    seen: Seen
 
 
 class ScoredModel(nn.Module, ABC):
@@ -125,7 +131,8 @@ class ScoredModel(nn.Module, ABC):
             names: Terms to compute.
             known: Numbers of these images in the bank that was made of them: each is compared with the others.
         """
-        own = self.own_residuals(inferred, [name for name in names if name in self.score.own])
+        trained = [name for name in names if name in self.score.own]
+        own = self.own_residuals(inferred, trained) if trained else {}
         if self.bank is None:
             return own
         others = [name for name in names if name not in self.score.own]
@@ -146,7 +153,13 @@ class ScoredModel(nn.Module, ABC):
         Raises:
             ValueError: If they are not, see `checked`.
         """
-        return self.learn(image) if self.training else self.predict(image, self.infer(image))
+        return self.learn(image) if self.training else self.scored(image)
+
+    def scored(self, image: Tensor, known: Sequence[int] | None = None) -> InferenceBatch:
+        """Score images (B, 3, H, W) and infer no more than that needs; ``known`` as of `residuals`."""
+        if self.score.asks_trained:
+            return self.predict(image, self.infer(image), known)
+        return self.predict(image, Looked(self.features.see(checked(image, self.dtype))), known)
 
     def predict(self, image: Tensor, inferred: Any, known: Sequence[int] | None = None) -> InferenceBatch:
         """Score images from what was inferred of them: here the exported graph's outputs get their names.

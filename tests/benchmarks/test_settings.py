@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
+from anomalib_stc.parts.bank import TERMS
 from benchmarks import settings
 
 
@@ -60,3 +61,12 @@ def test_shipped_models_differ_in_their_images_alone(name: str, key: str, values
         assert {part: spec[part] for part in settings.MODEL_DEFAULTS} in [
             {part: known[part] for part in settings.MODEL_DEFAULTS} for known in default.values()
         ]
+
+
+@pytest.mark.parametrize("name", ["ablation_stcm", "ablation_stcm_full", "ablation_proxy_ano"])
+def test_arms_of_a_paper_s_claims_ask_no_memory_bank(name: str) -> None:
+    found = settings.plain(settings.load(settings.CONFIGS / f"{name}.yaml", {}))
+    for spec in found["models"].values():
+        weights = spec["args"]["score_weights"]
+        assert [term for term in TERMS if weights.get(term, 1.0) != 0] == []
+        assert any(weight > 0 for weight in weights.values())

@@ -26,11 +26,15 @@ def command(*arguments: str, cwd: Path) -> str:
 
 
 class TrainingContract:
-    """The tests; `model` is the class, `small` makes one quick, `able` one that can learn a texture."""
+    """The tests; `model` is the class, `small` makes one quick, `able` one that can learn a texture.
+
+    `own` are weights of what is trained.
+    """
 
     model: type[AnomalibModule]
     small: dict[str, Any]
     able: dict[str, Any]
+    own: dict[str, float]
     epochs = 4
 
     def test_it_finds_a_planted_defect(self, demo_root: Path, tmp_path: Path) -> None:
@@ -47,7 +51,7 @@ class TrainingContract:
         engine.fit(model, datamodule=data)
         assert seen == [54] * self.epochs
         assert len(data.train_data) == 60
-        trained = self.model(**self.able, score_weights=dict.fromkeys(TERMS, 0.0), visualizer=False)
+        trained = self.model(**self.able, score_weights={**dict.fromkeys(TERMS, 0.0), **self.own}, visualizer=False)
         trained.load_state_dict(model.state_dict())
         for one, pixel, image in ((model, 0.95, 0.9), (trained, 0.85, 0.8)):
             metrics = engine.test(one, datamodule=data, verbose=False)[0]

@@ -31,7 +31,7 @@ LOSS_WEIGHTS: Final = {
     "doubt": 0.1,
     "adversarial": 0.05,
 }
-SCORE_WEIGHTS: Final = {**BANK_WEIGHTS, "feature": 1.0, "colour": 1.0, "similarity": 0.0}
+SCORE_WEIGHTS: Final = {**BANK_WEIGHTS, "feature": 0.0, "colour": 0.0, "similarity": 0.0}
 NEEDS: Final = {"feature": "feature", "colour": "doubt"}  # terms of the score, and the loss that teaches what they need
 
 
@@ -120,8 +120,7 @@ class I3ad(ReconstructionModule, AnomalibModule):
         self.set_up(learning_rate, train_images, holdout, false_alarm_rate)
 
     def pictures(self, inferred: Turns, drawn: Collection[str]) -> dict[str, Tensor]:
-        """Return the last image and, if they are drawn, every turn's mask, image and map."""
+        """Return the last image and, if they are drawn, every turn's mask, image and suspicion."""
         if "turns" not in drawn:
             return super().pictures(inferred, drawn)
-        turns = turn_pictures(self.model, inferred, self.post_processor)
-        return {**super().pictures(inferred, drawn), "turns": turns}
+        return {**super().pictures(inferred, drawn), "turns": turn_pictures(self.model, inferred)}

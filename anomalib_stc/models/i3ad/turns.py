@@ -1,12 +1,14 @@
 """What the turns of I3AD look like: for people, not for scores."""
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import torch
-from anomalib.data import InferenceBatch
-from torch import Tensor, nn
+from torch import Tensor
 
-from anomalib_stc.models.i3ad.torch_model import I3adModel, Turns
+from anomalib_stc.models.i3ad.torch_model import I3adModel, Turn, Turns
+from anomalib_stc.parts.sizes import resize_maps
+
+TINY: Final = 1e-6
 
 
 class TracedTurn(NamedTuple):
@@ -14,7 +16,7 @@ class TracedTurn(NamedTuple):
 
     mask: Tensor  # (B, 1, H, W), 1 where hidden
     image: Tensor  # (B, 3, H, W) in [0, 1]
-    anomaly_map: Tensor  # (B, 1, H, W), calibrated and smooth
+    suspicion: Tensor  # (B, 1, H, W) in [0, 1]: above 0.5 the next turn hides a place, and those around it
 
 
 @torch.no_grad()
@@ -33,30 +35,15 @@ def trace(model: I3adModel, image: Tensor) -> list[TracedTurn]:
 
 def traced(model: I3adModel, output: Turns) -> list[TracedTurn]:
     """Return the same of what was inferred already."""
-    alone = [model.residuals(output._replace(turns=[turn]), model.score.weights) for turn in output.turns]
-    return [
-        TracedTurn(turn.mask, turn.image.clamp(0, 1), model.score(residuals, turn.image.shape[-2:])[0])
-        for turn, residuals in zip(output.turns, alone, strict=True)
-    ]
+    return [TracedTurn(turn.mask, turn.image.clamp(0, 1), shown(model, turn)) for turn in output.turns]
 
 
-def turn_pictures(model: I3adModel, output: Turns, post_processor: nn.Module | None) -> Tensor:
-    """Return all turns as pictures (B, T, 5, H, W): image, mask, and map.
-
-    Args:
-        model: The network.
-        output: What it inferred.
-        post_processor: What puts the final map on its scale; a turn's map is put on the same one. Without it, maps are
-            as the score makes them.
-    """
-    turns = traced(model, output)
-    pictures = [torch.cat([turn.image, turn.mask, scaled(turn.anomaly_map, post_processor)], 1) for turn in turns]
-    return torch.stack(pictures, 1)
+def shown(model: I3adModel, turn: Turn) -> Tensor:
+    """Return how suspicious the places (B, 1, H, W) of a turn are, on the scale of the mask's threshold."""
+    cells = model.suspicious(turn) / (2 * model.mask.threshold.clamp_min(TINY))
+    return resize_maps(cells.clamp(0, 1), turn.image.shape[-2:])
 
 
-def scaled(anomaly_map: Tensor, post_processor: nn.Module | None) -> Tensor:
-    """Return maps (B, 1, H, W) as a post-processor leaves them."""
-    if not isinstance(post_processor, nn.Module):
-        return anomaly_map
-    shown: InferenceBatch = post_processor(InferenceBatch(anomaly_map.amax((1, 2, 3)), anomaly_map=anomaly_map))
-    return anomaly_map if shown.anomaly_map is None else shown.anomaly_map
+def turn_pictures(model: I3adModel, output: Turns) -> Tensor:
+    """Return all turns as pictures (B, T, 5, H, W): image, mask, and suspicion."""
+    return torch.stack([torch.cat([turn.image, turn.mask, turn.suspicion], 1) for turn in traced(model, output)], 1)

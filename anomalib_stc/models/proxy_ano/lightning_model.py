@@ -25,7 +25,7 @@ from anomalib_stc.parts.score import AnomalyScore, ImageScore
 from anomalib_stc.parts.sizes import IMAGE_SIZE, LEAST, STRIDE, height_and_width
 
 LOSS_WEIGHTS: Final = {"proxy": 1.0, "value": 1.0, "pixel": 1.0, "adversarial": 0.1}
-SCORE_WEIGHTS: Final = {**BANK_WEIGHTS, "correspondence": 1.0, "pixel": 0.0, "proxy": 0.0}
+SCORE_WEIGHTS: Final = {**BANK_WEIGHTS, "correspondence": 0.0, "pixel": 0.0, "proxy": 0.0}
 TEMPERATURE: Final = 30.0  # start; learned: 10 mixes more items and dims what is bright
 WIDTHS: Final = (32, 16)  # of the proxy's decoder at strides 8 and 4: as STCM's
 

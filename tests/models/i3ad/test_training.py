@@ -18,6 +18,7 @@ class TestTraining(TrainingContract):
     model = I3ad
     small = SMALL
     able: ClassVar = {"image_size": 96, "cell": 8, "codebook_items": 100}
+    own: ClassVar = {"feature": 1.0, "colour": 1.0}
 
 
 def test_the_turns_are_drawn(few_root: Path, tmp_path: Path) -> None:

@@ -1,15 +1,15 @@
-"""What is shown of I3AD's turns: on the scale of the final map, and only where somebody draws it."""
+"""What is shown of I3AD's turns: on the scale of the masks, and only where somebody draws it."""
 
 from typing import Any
 
 import pytest
 import torch
-from anomalib.post_processing import PostProcessor
+from torch.nn import functional as F
 
-from anomalib_stc.host.post_processor import summary
 from anomalib_stc.models import I3ad
 from anomalib_stc.models.i3ad import lightning_model
 from anomalib_stc.models.i3ad.turns import trace, turn_pictures
+from anomalib_stc.parts.features import GRID_STRIDE
 from tests.models.contract import SIDE, images
 
 SMALL = {"image_size": SIDE, "codebook_items": 16}
@@ -17,46 +17,41 @@ SMALL = {"image_size": SIDE, "codebook_items": 16}
 
 @pytest.fixture(scope="module")
 def model() -> I3ad:
-    """With bank, scales and thresholds of noise, and two turns after the first."""
+    """With bank and scales of noise, and two turns after the first."""
     torch.manual_seed(0)
     model = I3ad(**SMALL, iterations=2).eval()
     normals = images((SIDE, SIDE), 4, seed=5)
     with torch.no_grad():
         model.model.prepare([normals], seed=0)
         model.model.calibrate(lambda: iter([normals]))
-        normal = model.model(normals)
-    model.post_processor.fit_normals(normal.pred_score, summary(normal.anomaly_map, 0.1), 0.1)
     return model
 
 
 @torch.no_grad()
 def test_images_masks_and_maps_of_every_turn(model: I3ad) -> None:
     image = images((SIDE, SIDE), 2)
-    pictures = turn_pictures(model.model, model.model.infer(image), None)
+    pictures = turn_pictures(model.model, model.model.infer(image))
     assert pictures.shape == (2, 3, 5, SIDE, SIDE)
     for number, turn in enumerate(trace(model.model, image)):
         assert torch.equal(pictures[:, number, :3], turn.image)
         assert torch.equal(pictures[:, number, 3:4], turn.mask)
-        assert torch.equal(pictures[:, number, 4:], turn.anomaly_map)
+        assert torch.equal(pictures[:, number, 4:], turn.suspicion)
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("kind", ["ours", "anomalib's"])
-def test_maps_of_turns_have_the_scale_of_the_final_map(model: I3ad, kind: str) -> None:
-    """Without turns after it the first turn's map is the final one; nothing depends on the image's own maximum."""
-    processor = model.post_processor
-    if kind == "anomalib's":
-        processor = PostProcessor()
-        for name, value in {"pixel_min": 0, "pixel_max": 90, "_pixel_threshold": 4}.items():
-            getattr(processor, name).fill_(value)
+def test_what_is_most_suspicious_of_a_turn_is_hidden_by_the_next(model: I3ad) -> None:
+    """Each on the scale of the mask's threshold; nothing depends on the image's own maximum, or on the score."""
     image = images((SIDE, SIDE), 2)
     image[1] /= 4
-    single = I3ad(**SMALL, iterations=0).eval()
-    single.load_state_dict(model.state_dict())
-    final = processor(single.model(image)).anomaly_map
-    turns = turn_pictures(model.model, model.model.infer(image), processor)
-    torch.testing.assert_close(turns[:, 0, 4:], final)
-    assert 0 < final[0].max() != final[1].max() < 1
+    told = trace(model.model, image)
+    turns = model.model.infer(image).turns
+    for turn, before, after in zip(turns, told, told[1:], strict=False):
+        suspicious = model.model.suspicious(turn) > model.model.mask.threshold
+        around = F.max_pool2d(suspicious.float(), 3, 1, 1)
+        cells = F.max_pool2d(after.mask, GRID_STRIDE)
+        assert (cells <= around).all(), "or the cap would have hidden less"
+        assert 0 <= before.suspicion.min() < 0.5 < before.suspicion.max() <= 1
+    assert not torch.equal(told[0].suspicion, told[1].suspicion)
 
 
 @torch.no_grad()

@@ -18,8 +18,8 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "pseudo anomalies only": {"pseudo_anomalies": 1.0},
     "no adversarial loss": {"loss_weights": {"adversarial": 0.0}},
     "proxy residual": {"score_weights": {"proxy": 1.0}},
-    "residuals only": {"score_weights": {**NO_BANK, "correspondence": 0.0, "pixel": 1.0}},
-    "correspondence only": {"score_weights": NO_BANK},
+    "residuals only": {"score_weights": {**NO_BANK, "pixel": 1.0}},
+    "correspondence only": {"score_weights": {**NO_BANK, "correspondence": 1.0}},
     "from scratch": {"backbone": "none"},
     "mean": {"image_score": "mean"},
 }
@@ -30,7 +30,10 @@ def build(**arguments: Any) -> ProxyAno:
 
 
 class TestContract(ModelContract):
-    build = staticmethod(build)
+    @staticmethod
+    def build(**arguments: Any) -> ProxyAno:
+        """With what is trained in the score."""
+        return build(**{"score_weights": {"correspondence": 1.0}, **arguments})
 
 
 @pytest.mark.parametrize("arguments", SWITCHES.values(), ids=SWITCHES.keys())

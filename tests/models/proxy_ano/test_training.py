@@ -20,6 +20,7 @@ class TestTraining(TrainingContract):
     model = ProxyAno
     small = SMALL
     able: ClassVar = {"image_size": 96, "superpixels": 60, "memory_items": 100}
+    own: ClassVar = {"correspondence": 1.0}
 
 
 def test_later_epochs_wait_for_no_superpixels(demo_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "no structure loss": {"loss_weights": {"structure": 0.0}},
     "structure score": {"score_weights": {"low_level": 0.25}},
     "semantic score": {"score_weights": {"semantic": 0.25}},
-    "correspondence only": {"score_weights": dict.fromkeys(TERMS, 0.0)},
+    "correspondence only": {"score_weights": {**dict.fromkeys(TERMS, 0.0), "correspondence": 1.0}},
     "no adversarial loss": {"loss_weights": {"adversarial": 0.0}},
     "from scratch": {"backbone": "none"},
 }
@@ -30,7 +30,10 @@ def build(**arguments: Any) -> Stcm:
 
 
 class TestContract(ModelContract):
-    build = staticmethod(build)
+    @staticmethod
+    def build(**arguments: Any) -> Stcm:
+        """With what is trained in the score."""
+        return build(**{"score_weights": {"correspondence": 1.0}, **arguments})
 
 
 @pytest.mark.parametrize("arguments", SWITCHES.values(), ids=SWITCHES.keys())

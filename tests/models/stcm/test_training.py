@@ -18,6 +18,7 @@ class TestTraining(TrainingContract):
     model = Stcm
     small = SMALL
     able: ClassVar = {"image_size": 96, "memory_items": 100}
+    own: ClassVar = {"correspondence": 1.0}
     epochs = 6
 
 
