@@ -113,6 +113,18 @@ def test_half_are_as_they_come_and_half_are_the_farthest() -> None:
     assert spread(points.repeat(40, 1), 130).tolist()[:65] == list(range(65)), "more than are looked at in one go"
 
 
+def test_the_farthest_points_are_those_of_one_at_a_time() -> None:
+    """Though they are looked at by the dozen: of more than are taken in one go, and of fewer than that."""
+    generator = torch.Generator().manual_seed(0)
+    for size, count in ((2000, 300), (50, 40)):
+        points = torch.randn(size, 8, generator=generator, dtype=torch.float64)
+        expected = list(range(count // 2))
+        while len(expected) < count:
+            distance = torch.cdist(points, points[expected]).amin(1)
+            expected.append(int(distance.argmax()))
+        assert spread(points, count).tolist() == expected
+
+
 def test_every_position_is_kept_where_there_are_fewer_than_items() -> None:
     maps = noise(1, 6, 3, 4)
     nearest = Nearest(6, 20)
