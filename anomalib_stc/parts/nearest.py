@@ -99,7 +99,8 @@ def taken_in_turn(points: Tensor, distance: Tensor, most: int) -> list[int]:
         distance: Their distances (n,), the smallest last; those of other points are no larger.
         most: How many at most.
     """
-    mutual, bound, taken = apart(points, points), distance[-1], []
+    mutual, bound = apart(points, points), distance[-1]
+    taken: list[int] = []
     while len(taken) < most:
         best = int(distance.argmax())
         if taken and distance[best] < bound:
