@@ -40,6 +40,12 @@ FARTHEST: Final = 40.0  # deviations of a cell's values from their means: half p
 class MemoryBank(nn.Module):
     """How far places are from those of normal images at four depths, from all kinds of them, and from their own image.
 
+    Its terms are squared distances to the nearest normal place, of a cell's pixels (``bank_pixel``), of shallow
+    features and their neighbours (``bank_fine``), of all but the finest (``bank_texture``) and of all on a coarser grid
+    (``bank_deep``); how unlikely features are at all (``bank_kind``); and the contrast to the surroundings
+    (``contrast_near``), to the image's median colour (``contrast_image``), of the finest features
+    (``contrast_texture``).
+
     Args:
         features: Texture features of the images.
         items: Vectors that are kept of every depth.
