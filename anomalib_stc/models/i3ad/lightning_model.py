@@ -50,9 +50,9 @@ class I3ad(ReconstructionModule, AnomalibModule):
         loss_weights: Weights of the losses: L1 of hidden (``masked``) and of visible pixels (``unmasked``), structural
             ``similarity``, guess of the cluster (``feature``), expected error of the colours (``doubt``),
             ``adversarial``. What is not named keeps its default; 0 for none.
-        score_weights: Weights of the map's terms, where not given 1 for those of `MemoryBank`, 0 for trained ones: how unlikely the
-            image's features are under the guess (``feature``), ``colour`` error over the expected one, structural
-            ``similarity``.
+        score_weights: Weights of the map's terms. Where not given, 1 for those of `MemoryBank`, 0 for what is trained:
+            how unlikely the image's features are under the guess (``feature``), ``colour`` error over the expected one,
+            structural ``similarity``.
         image_score: Image score from the map of the bank's terms: ``top`` (mean of the highest hundredth, above the
             image's level), ``max``, or ``mean`` of all of it.
         smoothing: Width of the Gaussian on the map, in pixels.

@@ -47,9 +47,9 @@ class ProxyAno(ReconstructionModule, AnomalibModule):
         loss_weights: Weights of the losses: L1 of the predicted ``proxy``, distance of the memory's read-out to the
             texture features (``value``), L1 of the reconstruction (``pixel``), ``adversarial``. What is not named keeps
             its default; 0 for none.
-        score_weights: Weights of the map's terms, where not given 1 for those of `MemoryBank`, 0 for trained ones: distance of the
-            read-out to the image's features (``correspondence``), ``pixel`` residual, difference of the predicted
-            ``proxy`` and the image, blurred at that scale.
+        score_weights: Weights of the map's terms. Where not given, 1 for those of `MemoryBank`, 0 for what is trained:
+            distance of the read-out to the image's features (``correspondence``), ``pixel`` residual, difference of
+            the predicted ``proxy`` and the image, blurred at that scale.
         image_score: Image score from the map of the bank's terms: ``top`` (mean of the highest hundredth, above the
             image's level), ``max``, or ``mean`` of all of it.
         smoothing: Width of the Gaussian on the map, in pixels.

@@ -48,10 +48,10 @@ class Stcm(ReconstructionModule, AnomalibModule):
         loss_weights: Weights of the losses: L1 of the fused image (``pixel``) and of the branches' images (``branch``),
             distance of the memories' read-outs to the texture features (``value``), difference of the structures of
             image and reconstruction (``structure``), ``adversarial``. What is not named keeps its default; 0 for none.
-        score_weights: Weights of the map's terms, where not given 1 for those of `MemoryBank`, 0 for trained ones: distance of the
-            fused read-out to the image's features (``correspondence``), ``pixel`` residual, difference of the edges of
-            image and reconstruction (``low_level``), the same of the ``semantic`` structures; with ``parts`` that costs
-            a second pass of the backbone.
+        score_weights: Weights of the map's terms. Where not given, 1 for those of `MemoryBank`, 0 for what is trained:
+            distance of the fused read-out to the image's features (``correspondence``), ``pixel`` residual, difference
+            of the edges of image and reconstruction (``low_level``), the same of the ``semantic`` structures; with
+            ``parts`` that costs a second pass of the backbone.
         image_score: Image score from the map of the bank's terms: ``top`` (mean of the highest hundredth, above the
             image's level), ``max``, or ``mean`` of all of it.
         smoothing: Width of the Gaussian on the map, in pixels.
