@@ -15,6 +15,7 @@ from lightning.pytorch import seed_everything
 from anomalib_stc.data import TextureDemo
 from anomalib_stc.models import I3ad, ProxyAno, Stcm
 from tests.images import FLAT, made_images
+from tests.models.i3ad.test_model import OWN
 
 pytestmark = [
     pytest.mark.cuda,
@@ -22,9 +23,13 @@ pytestmark = [
 ]
 SIDE = 96
 MODELS = {
-    "stcm": (Stcm, {"image_size": SIDE, "memory_items": 100}),
-    "proxy_ano": (ProxyAno, {"image_size": SIDE, "superpixels": 60, "memory_items": 100}),
-    "i3ad": (I3ad, {"image_size": SIDE, "cell": 8, "codebook_items": 100}),
+    "stcm": (Stcm, {"image_size": SIDE, "memory_items": 100, "score_weights": {"correspondence": 1.0}}),
+    "proxy_ano": (
+        ProxyAno,
+        {"image_size": SIDE, "superpixels": 60, "memory_items": 100, "score_weights": {"correspondence": 1.0}},
+    ),
+    "i3ad": (I3ad, {"image_size": SIDE, "cell": 8, "codebook_items": 100, "score_weights": OWN}),
+    "default": (Stcm, {"image_size": SIDE, "memory_items": 100}),
 }
 QUIET = {"logger": False, "enable_progress_bar": False}
 

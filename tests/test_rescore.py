@@ -62,7 +62,7 @@ def assert_same(path: Path, model: ProxyAno) -> None:
 def test_scores_are_those_of_the_new_rules(trained: tuple[ProxyAno, Path], changed: Path) -> None:
     model, _ = trained
     new: Any = ProxyAno.load_from_checkpoint(changed, weights_only=True)
-    assert new.model.score.weights == {**BANK_WEIGHTS, "bank_deep": 3.0, "correspondence": 1.0, "proxy": 1.0}
+    assert new.model.score.weights == {**BANK_WEIGHTS, "bank_deep": 3.0, "proxy": 1.0}
     assert new.model.score.reduction == "mean"
     for name in ("keys", "values"):
         assert torch.equal(getattr(new.model.extraction.memory, name), getattr(model.model.extraction.memory, name))

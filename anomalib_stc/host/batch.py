@@ -42,7 +42,7 @@ class ReconstructionItem(ImageItem):
     numpy_class: ClassVar[type[NumpyImageItem]] = NumpyReconstructionItem
     reconstruction: Tensor | None = None
     proxy: Tensor | None = None
-    turns: Tensor | None = None  # (T, 5, H, W): image, mask and map
+    turns: Tensor | None = None  # (T, 5, H, W): image, mask and suspicion
 
 
 @dataclass
@@ -53,7 +53,7 @@ class ReconstructionBatch(ImageBatch):
     numpy_class: ClassVar[type[NumpyImageBatch]] = NumpyReconstructionBatch
     reconstruction: Tensor | None = None
     proxy: Tensor | None = None
-    turns: Tensor | None = None  # (B, T, 5, H, W): image, mask and map; until they are drawn
+    turns: Tensor | None = None  # (B, T, 5, H, W): image, mask, suspicion; until they are drawn
 
 
 def with_reconstruction(
@@ -70,8 +70,7 @@ def with_reconstruction(
         predictions: What the model returned.
         reconstruction: The model's reconstruction (B, 3, H, W) in 0..1.
         pictures: What else a model has to show: ``proxy``, what it was rebuilt from (B, 3, H, W) in 0..1, and
-            ``turns``, of a model that goes by turns (B, T, 5, H, W): image and mask in 0..1, and map, on the scale
-            of the final map.
+            ``turns``, of a model that goes by turns (B, T, 5, H, W): image, mask and suspicion, in 0..1.
     """
     if type(batch) is ImageBatch:
         batch.__class__ = ReconstructionBatch

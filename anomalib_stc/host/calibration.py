@@ -54,6 +54,7 @@ class HoldoutCalibration(Callback):
         self._trains = False  # whether the fit has begun to train
         self._bank: Buffers = {}  # what a bank has known since then
         self._validated: tuple[int | None, Buffers, Buffers] = (None, {}, {})  # and of those a validation has seen
+        self._by_bank: tuple[Tensor, Tensor] | None = None  # scores and maps of normal images that no training changes
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the images out of a pickle: a model needs none of them any more."""
@@ -80,6 +81,7 @@ class HoldoutCalibration(Callback):
     def note_bank(self, pl_module: Any) -> None:
         """Note what a bank knows: an average of weights may have begun before it did, and rounds whole numbers down."""
         self.bank_mark = self.normals.mark
+        self._by_bank = None
         self._trains = True
         self._bank = {name: value for name, value in buffers_of(pl_module.model).items() if is_of_bank(name)}
 
@@ -176,13 +178,14 @@ class HoldoutCalibration(Callback):
             model.calibrate(normals)
             if isinstance(post_processor, NormalPostProcessor):
                 post_processor.forget_validation()
-                self._fit_thresholds(model, post_processor, self.normals.numbered(pl_module))
+                scores, maps = self._by_bank or self._scored(model, self.normals.numbered(pl_module))
+                self._by_bank = None if model.score.asks_trained else (scores, maps)
+                known = model.known_scores
+                post_processor.fit_normals(scores if known is None else known, maps, self.false_alarm_rate)
         model.train(training)
 
-    def _fit_thresholds(
-        self, model: ScoredModel, post_processor: NormalPostProcessor, normals: Iterator[tuple[list[int], Tensor]]
-    ) -> None:
-        """Set thresholds from the scores of a bank's own images, if it has some, and from maps of normal images.
+    def _scored(self, model: ScoredModel, normals: Iterator[tuple[list[int], Tensor]]) -> tuple[Tensor, Tensor]:
+        """Return scores (n,) and summaries of the maps (n, 3) of normal images.
 
         Of the images a bank knows, each is compared with others.
         """
@@ -191,5 +194,4 @@ class HoldoutCalibration(Callback):
             one: Any = model.scored(image, numbers)
             found.append((one.pred_score.flatten(), summary(one.anomaly_map, self.false_alarm_rate)))
         scores, maps = (torch.cat(values) for values in zip(*found, strict=True))
-        known = model.known_scores
-        post_processor.fit_normals(scores if known is None else known, maps, self.false_alarm_rate)
+        return scores, maps

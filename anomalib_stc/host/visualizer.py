@@ -42,7 +42,7 @@ class ReconstructionVisualizer(ImageVisualizer):
 
     Args:
         fields: Panels from left to right; image, proxy, reconstruction, anomaly map and ground truth mask if None.
-            Turns, if among them or if None, are rows of image, mask, image and map below.
+            Turns, if among them or if None, are rows of image, mask, image and suspicion below.
         overlay_fields: Further panels of one field drawn over another; the predicted mask's contour over the image
             if None.
         **kwargs: Sizes, colours and texts as of anomalib's ``ImageVisualizer``; of ``anomaly_map`` only ``alpha``.

@@ -12,7 +12,7 @@ from anomalib_stc.parts.clusters import shuffled
 
 ITEMS: Final = 1024  # of every depth of a bank; 512 were a little worse, 2048 no better
 CANDIDATES: Final = 40_000  # positions that items are chosen from: seconds of time
-FARTHEST: Final = 64  # points among which the farthest is looked for at a time
+AT_ONCE: Final = 64  # points among which the farthest is looked for
 
 
 class Nearest(nn.Module):
@@ -73,33 +73,35 @@ def spread(points: Tensor, count: int) -> Tensor:
     """Return the indices (count,) of points (P, C): the first half as they come, then always the farthest one.
 
     Points are looked at by the dozen: of the farthest so far, one after the other is taken as long as none of the rest
-    can be farther, since a distance never grows. The result is that of one at a time, which takes five times as long.
+    can be farther, since a distance never grows. But for ties and rounding these are the points that one at a time
+    would find, which takes six times as long.
 
     Written here, because anomalib's `KCenterGreedy` begins with nothing, draws from the global generator, and looks at
     all points for every one that it takes.
     """
-    square = points.square().sum(1)
     chosen = torch.arange(ceil(count / 2), device=points.device)
-    distance = torch.full_like(square, torch.inf)
-    for some in chosen.split(FARTHEST):
-        distance = torch.minimum(distance, apart(points, points[some]).amin(1))
+    distance = points.new_full((len(points),), torch.inf)
+    squares = points.square().sum(1)
+    for some in chosen.split(AT_ONCE):
+        distance = torch.minimum(distance, apart(points, squares, some).amin(1))
     while len(chosen) < count:
-        farthest = distance.topk(min(FARTHEST, len(points))).indices
-        taken = farthest[taken_in_turn(points[farthest], distance[farthest], count - len(chosen))]
-        distance = torch.minimum(distance, apart(points, points[taken]).amin(1))
+        farthest = distance.topk(min(AT_ONCE, len(points))).indices
+        mutual = apart(points[farthest], squares[farthest], torch.arange(len(farthest), device=points.device))
+        taken = farthest[taken_in_turn(mutual.cpu(), distance[farthest].cpu(), count - len(chosen))]
+        distance = torch.minimum(distance, apart(points, squares, taken).amin(1))
         chosen = torch.cat([chosen, taken])
     return chosen
 
 
-def taken_in_turn(points: Tensor, distance: Tensor, most: int) -> list[int]:
-    """Return which of some points (n, C) are the farthest, one after the other, until one of others might be.
+def taken_in_turn(mutual: Tensor, distance: Tensor, most: int) -> list[int]:
+    """Return which of some points are the farthest, one after the other, until one of others might be.
 
     Args:
-        points: The farthest of all points.
-        distance: Their distances (n,), the smallest last; those of other points are no larger.
+        mutual: Squared distances (n, n) of the farthest of all points.
+        distance: Their distances (n,) to what was taken before, the smallest last; others' are no larger.
         most: How many at most.
     """
-    mutual, bound = apart(points, points), distance[-1]
+    bound = distance[-1]
     taken: list[int] = []
     while len(taken) < most:
         best = int(distance.argmax())
@@ -110,6 +112,6 @@ def taken_in_turn(points: Tensor, distance: Tensor, most: int) -> list[int]:
     return taken
 
 
-def apart(points: Tensor, others: Tensor) -> Tensor:
-    """Return the squared distances (n, m) of points (n, C) and others (m, C)."""
-    return points.square().sum(1)[:, None] + others.square().sum(1) - 2 * points @ others.T
+def apart(points: Tensor, squares: Tensor, some: Tensor) -> Tensor:
+    """Return the squared distances (P, n) of points (P, C), whose squares (P,) are known, to some of them (n,)."""
+    return squares[:, None] + squares[some] - points @ (2 * points[some]).T

@@ -168,8 +168,8 @@ class AnomalyScore(nn.Module):
 
     @torch.no_grad()
     def forget(self) -> None:
-        """Be untrained again: the curves of what was trained belong to other weights."""
-        for name in self.own:
+        """Be untrained again: the curves belong to another bank or other weights."""
+        for name in self.terms:
             self.scale(name).fill_(torch.nan)
 
     @torch.no_grad()

@@ -18,7 +18,7 @@ from benchmarks.arms.proxies import SIMPLE
 from benchmarks.one import build, fitting
 from benchmarks.weights import lite0_backbone, lite0_colours
 from tests.models.contract import SIDE, images, untrained
-from tests.models.i3ad.test_model import two_turns
+from tests.models.i3ad.test_model import OWN, two_turns
 
 CASES: dict[str, list[dict[str, Any]]] = {
     "arms.proxy_ano.proxy": [{"kind": kind} for kind in SIMPLE],
@@ -37,7 +37,8 @@ DIFFERENT = {f"{spec['model']} {spec['args']}": pytest.param(spec, id=name) for 
 @pytest.mark.parametrize(("name", "case"), EVERY, ids=[" ".join([name, *case.values()]) for name, case in EVERY])
 def test_an_arm_trains_all_that_it_has_and_scores(name: str, case: dict[str, Any]) -> None:
     torch.manual_seed(0)
-    model: Any = arm(name)(image_size=SIDE, **case)
+    weights = OWN if ".i3ad." in name else {"correspondence": 1.0, "pixel": 1.0}
+    model: Any = arm(name)(image_size=SIDE, score_weights=weights, **case)
     model.log = model.log_dict = lambda *args, **kwargs: None
     network = model.model
     network.prepare([images((SIDE, SIDE), 8)], seed=0)

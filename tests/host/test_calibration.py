@@ -438,15 +438,6 @@ def test_other_rules_give_the_scores_of_a_bank_prepared_by_them(root: Path) -> N
     assert fingerprint(model.model) == weights, "they are no other weights"
 
 
-def test_what_was_trained_is_forgotten_and_what_a_bank_knows_is_not(root: Path) -> None:
-    model, _ = prepared(root)
-    model.calibration._fit(model)
-    model.model.score.forget()
-    scales = {name: model.model.score.scale(name).isfinite().all().item() for name in {**OWN, **BANK}}
-    assert scales == {**dict.fromkeys(OWN, False), **dict.fromkeys(BANK, True)}
-    assert len(model.model.known_scores) == COUNT
-
-
 def test_another_bank_is_told_by_its_fingerprint(root: Path) -> None:
     """So a fit that broke leaves no scores of its beginning's bank."""
     states = [fingerprint(prepared(root, seed)[0].model) for seed in (0, 0, 1)]

@@ -10,6 +10,7 @@ import torch
 from anomalib.callbacks import ModelCheckpoint
 from anomalib.data import ImageBatch
 from anomalib.engine import Engine
+from anomalib.post_processing import PostProcessor
 from lightning.pytorch import Callback, seed_everything
 from lightning.pytorch.callbacks import (
     BatchSizeFinder,
@@ -157,14 +158,18 @@ def test_nothing_stays_of_an_interrupted_fit(few_root: Path, tmp_path: Path, err
     assert len(model.calibration.normals.held_out) == 12
 
 
-def test_no_scores_stay_of_a_fit_that_broke_in_its_beginning(few_root: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("own", [{}, {"post_processor": PostProcessor()}], ids=["ours", "anomalib's"])
+def test_no_scores_stay_of_a_fit_that_broke_in_its_beginning(
+    few_root: Path, tmp_path: Path, own: dict[str, Any]
+) -> None:
     """The second training of a model has changed its bank and its memory before its first step."""
-    model, _ = fit(few_root, tmp_path, 4)
+    model = Counted(**own)
     settings = {"default_root_dir": tmp_path, "max_epochs": 2, "limit_val_batches": 0, **QUIET}
+    Engine(**settings).fit(model, datamodule=TextureDemo(root=few_root, crop_size=70))
     grass = TextureDemo(root=tmp_path, category="grass", crop_size=70)
     with pytest.raises(RuntimeError):
         Engine(callbacks=[Break(RuntimeError, epoch=0)], **settings).fit(model, datamodule=grass)
-    with pytest.raises(ValueError, match="is not trained: it has no scale for correspondence, no threshold"):
+    with pytest.raises(ValueError, match="is not trained: it has no scale for bank_pixel"):
         model.eval()(images((SIDE, SIDE), 1))
 
 

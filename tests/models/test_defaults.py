@@ -1,13 +1,17 @@
 """At the defaults the memory bank alone scores: all models alike, and without what only the picture needs."""
 
+from pathlib import Path
 from typing import Any
 
+import openvino as ov
 import pytest
 import torch
 
 from anomalib_stc.host.post_processor import summary
 from anomalib_stc.models import I3ad, ProxyAno, Stcm
-from tests.models.contract import SIDE, images
+from tests.images import FLAT, made_images
+from tests.models.contract import ODD_SIZES, SIDE, assert_same, images
+from tests.runtimes import RUNTIMES
 
 MODELS = (Stcm, ProxyAno, I3ad)
 
@@ -49,12 +53,32 @@ def test_what_is_inferred_for_the_picture_changes_no_score(models: dict[str, Any
     assert torch.equal(with_picture.anomaly_map, without.anomaly_map)
 
 
-def test_an_export_has_no_network_that_scores_nothing(models: dict[str, Any], tmp_path: Any) -> None:
+@pytest.fixture(scope="module")
+def exports(models: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """ONNX files by model."""
+    return {name: model.to_onnx(tmp_path_factory.mktemp(name)) for name, model in models.items()}
+
+
+def test_an_export_has_no_network_that_scores_nothing(models: dict[str, Any], exports: dict[str, Path]) -> None:
     """All graphs are of one size but for names, though what the models train is not."""
-    exported, trained = [], []
-    for name, model in models.items():
-        model.to_onnx(tmp_path / name)
-        exported.append(sum(path.stat().st_size for path in (tmp_path / name).rglob("*") if path.is_file()))
-        trained.append(sum(value.nbytes for value in model.model.parameters() if value.requires_grad))
+    exported = [sum(path.stat().st_size for path in file.parent.iterdir()) for file in exports.values()]
+    trained = [
+        sum(value.nbytes for value in model.model.parameters() if value.requires_grad) for model in models.values()
+    ]
     assert max(exported) - min(exported) < 2**16
     assert max(trained) - min(trained) > 2**18
+
+
+@pytest.mark.parametrize("kind", RUNTIMES)
+def test_an_export_keeps_scores(models: dict[str, Any], exports: dict[str, Path], kind: str) -> None:
+    name = MODELS[0].__name__
+    file = exports[name]
+    if kind == "openvino":
+        file = file.with_suffix(".xml")
+        ov.save_model(ov.convert_model(exports[name]), file, compress_to_fp16=False)
+    program = RUNTIMES[kind](file)
+    for size in ODD_SIZES:
+        for batch in (1, 3):
+            assert_same(models[name], program, images(size, batch))
+    for flat in FLAT:
+        assert_same(models[name], program, made_images(flat, (90, 130)))

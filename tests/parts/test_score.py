@@ -183,11 +183,13 @@ def test_the_image_score_is_told_by_the_bank(weights: dict[str, float], telling:
     assert score.own == ("a", "d")
 
 
-def test_only_curves_of_what_was_trained_are_forgotten() -> None:
-    score = plain({"a": 1.0, "b": 1.0}, bank="b")
+def test_all_curves_are_forgotten() -> None:
+    """A bank may have changed too, and by default it scores alone."""
+    score = plain({"a": 0.0, "b": 1.0}, bank="b")
     score.forget()
     assert score.scale_a.isnan().all()
-    assert torch.equal(score.scale_b, PLAIN)
+    assert score.scale_b.isnan().all()
+    assert not score.calibrated
 
 
 def test_a_perfect_reconstruction_calibrates_without_dividing_by_zero() -> None:

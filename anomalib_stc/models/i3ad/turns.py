@@ -1,14 +1,14 @@
 """What the turns of I3AD look like: for people, not for scores."""
 
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from anomalib_stc.models.i3ad.torch_model import I3adModel, Turn, Turns
-from anomalib_stc.parts.sizes import resize_maps
-
-TINY: Final = 1e-6
+from anomalib_stc.parts.features import GRID_STRIDE
+from anomalib_stc.parts.rounding import EPSILON
 
 
 class TracedTurn(NamedTuple):
@@ -16,7 +16,7 @@ class TracedTurn(NamedTuple):
 
     mask: Tensor  # (B, 1, H, W), 1 where hidden
     image: Tensor  # (B, 3, H, W) in [0, 1]
-    suspicion: Tensor  # (B, 1, H, W) in [0, 1]: above 0.5 the next turn hides a place, and those around it
+    suspicion: Tensor  # (B, 1, H, W) in [0, 1]: a next turn hides what is above 0.5 and the cells around, see the mask
 
 
 @torch.no_grad()
@@ -40,8 +40,8 @@ def traced(model: I3adModel, output: Turns) -> list[TracedTurn]:
 
 def shown(model: I3adModel, turn: Turn) -> Tensor:
     """Return how suspicious the places (B, 1, H, W) of a turn are, on the scale of the mask's threshold."""
-    cells = model.suspicious(turn) / (2 * model.mask.threshold.clamp_min(TINY))
-    return resize_maps(cells.clamp(0, 1), turn.image.shape[-2:])
+    cells = model.suspicious(turn) / (2 * model.mask.threshold.clamp_min(EPSILON))
+    return F.interpolate(cells.clamp(0, 1), scale_factor=GRID_STRIDE, mode="nearest")
 
 
 def turn_pictures(model: I3adModel, output: Turns) -> Tensor:

@@ -15,7 +15,7 @@ class ImageReconstruction(nn.Module):
     """Rebuilds images from their proxies.
 
     Args:
-        widths: Channels at strides 4, 8 and 16; they take half the exported model's time.
+        widths: Channels at strides 4, 8 and 16; they take half the time of a forward pass.
     """
 
     def __init__(self, widths: tuple[int, int, int] = (32, 48, 64)) -> None:

@@ -25,7 +25,7 @@ from anomalib_stc.parts.sizes import IMAGE_SIZE, LEAST, STRIDE, height_and_width
 LOSS_WEIGHTS: Final = {"pixel": 1.0, "branch": 1.0, "value": 1.0, "structure": 0.5, "adversarial": 0.1}
 SCORE_WEIGHTS: Final = {**BANK_WEIGHTS, "correspondence": 0.0, "pixel": 0.0, "low_level": 0.0, "semantic": 0.0}
 PARTS: Final = 256  # visual words rather than objects: fine enough that a part tells which texture belongs there
-KEY_CHANNELS: Final = 48  # of the queries; half the exported model's time goes to the two branches
+KEY_CHANNELS: Final = 48  # of the queries; half the time of a forward pass goes to the two branches
 WIDTHS: Final = (32, 16)  # of the decoders at strides 8 and 4, for the same reason
 BUILT_IN: Final = ("parts", "none")  # semantic structures that need nothing of the user's
 NO_STRUCTURE: Final = "0 without a semantic structure"

@@ -10,7 +10,7 @@ from anomalib_stc.data import TextureDemo
 from anomalib_stc.host.batch import ReconstructionBatch
 from anomalib_stc.models import I3ad
 from tests.models.contract import QUIET
-from tests.models.i3ad.test_model import SMALL
+from tests.models.i3ad.test_model import OWN, SMALL
 from tests.models.training_contract import TrainingContract
 
 
@@ -18,7 +18,7 @@ class TestTraining(TrainingContract):
     model = I3ad
     small = SMALL
     able: ClassVar = {"image_size": 96, "cell": 8, "codebook_items": 100}
-    own: ClassVar = {"feature": 1.0, "colour": 1.0}
+    own = OWN
 
 
 def test_the_turns_are_drawn(few_root: Path, tmp_path: Path) -> None:
