@@ -14,7 +14,7 @@ from PIL import Image
 
 from anomalib_stc.data import TextureDemo
 from benchmarks.__main__ import main as benchmark
-from benchmarks.readme import RACE
+from benchmarks.readme import RACE, RESULTS
 from tests.models.training_contract import command
 from tests.small_sets import keep
 
@@ -126,17 +126,19 @@ def test_python_version_and_citation_are_those_of_the_package() -> None:
 
 
 def test_times_are_those_measured() -> None:
-    """The table of models has the median of `train_s`, and the latency that was printed, in whole numbers."""
-    row = r"^\|[^|]*\| `(\w+)` \|[^|]*\| (\d+) s \| (\d+) ms \|$"
-    written = {name: (int(s), int(ms)) for name, s, ms in re.findall(row, PAGES[README], flags=re.MULTILINE)}
-    training = pd.read_csv(RACE / "runs.csv").groupby("model")["train_s"].median()
-    printed = re.findall(r"^(\w+?)(?:_0)? +([\d.]+) ms", (RACE / "latency.txt").read_text(), flags=re.MULTILINE)
-    latency = {name: float(ms) for name, ms in printed}
-    measured = {name: round(training[f"{name}_trained"]) for name in ("proxy_ano", "i3ad", "stcm")}
-    assert written == {name: (seconds, round(latency[name])) for name, seconds in measured.items()}
-    (padim,) = re.findall(r"\(ResNet18\) took (\d+) ms", PAGES[README])
-    (patchcore,) = re.findall(r"\(WideResNet50-2\) (\d+) ms", PAGES[README])
-    assert (int(padim), int(patchcore)) == (round(latency["padim"]), round(latency["patchcore"]))
+    """The page has `train_s` of 60 images, and the latency that was printed, in whole numbers."""
+    row = r"^\|[^|]*\| `(\w+)` \|[^|]*\| (\d+) s \|$"
+    written = {name: int(seconds) for name, seconds in re.findall(row, PAGES[README], flags=re.MULTILINE)}
+    (without,) = re.findall(r"`--model.train_images 1`, it is (\d+) s", PAGES[README])
+    training = (
+        pd.read_csv(RESULTS / "growth" / "runs.csv").set_index(["set", "model"])["train_s"].round()["mt-small/60"]
+    )
+    assert {**written, "ours": int(without)} == {name: training[name] for name in ("ours", "proxy_ano", "i3ad", "stcm")}
+    printed = re.findall(r"^(\w+) +([\d.]+) ms", (RACE / "latency.txt").read_text(), flags=re.MULTILINE)
+    latency = {name: round(float(ms)) for name, ms in printed}
+    page = " ".join(PAGES[README].split())
+    told = re.findall(r"takes (\d+) ms|\(ResNet18\) took (\d+) ms|\(WideResNet50-2\) (\d+) ms", page)
+    assert [int("".join(one)) for one in told] == [latency[name] for name in ("ours", "padim", "patchcore")]
 
 
 @pytest.mark.parametrize("line", [line for line in TRAIN if line != OWN])
