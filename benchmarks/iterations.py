@@ -23,7 +23,7 @@ from anomalib_stc.models.i3ad.similarity import dissimilarity
 from anomalib_stc.models.i3ad.torch_model import Turn
 from anomalib_stc.parts.bank import TERMS
 from benchmarks import claims
-from benchmarks.arms.i3ad import AGGREGATIONS, aggregation, autoencoder, masked_by, no_skips
+from benchmarks.arms.i3ad import AGGREGATIONS, GUESSED, aggregation, autoencoder, masked_by, no_skips
 from benchmarks.arms.signal_to_noise import SignalToNoise, defects
 from benchmarks.images import category_folder, fingerprint
 from benchmarks.measures import FIELDS, measured, unit
@@ -32,7 +32,7 @@ from benchmarks.results import write_atomically
 MASKS: Final = {"features": (0, 1, 2, 4, 8), "pixels": (1, 4), "l1": (1, 4)}  # residual of the mask: numbers of turns
 TURNS: Final = 4  # after which aggregations beside the default are asked, of the first kind of mask
 OTHERS: Final[dict[str, Callable[..., I3ad]]] = {"no skips": no_skips, "autoencoder": autoencoder}
-OWN: Final = {**dict.fromkeys(TERMS, 0.0), "feature": 1.0, "colour": 1.0}  # a memory bank says nothing of turns
+OWN: Final = {**dict.fromkeys(TERMS, 0.0), **GUESSED}  # a memory bank says nothing of turns
 KEY: Final = ("set", "images", "seed", "image_size", "train_images")  # the second is a hash of the set's images
 
 

@@ -20,6 +20,7 @@ from anomalib.models import AnomalibModule, Padim, Patchcore
 from anomalib_stc.host.export import EXACT, OPSET
 from anomalib_stc.models import I3ad, ProxyAno, Stcm
 from anomalib_stc.parts.score import AnomalyScore
+from benchmarks.arms.i3ad import GUESSED
 
 RUNS = 30
 WARM_UP = 5
@@ -77,7 +78,6 @@ def patchcore(side: int) -> Patchcore:
 
 
 MATCHED: Final = {"correspondence": 1.0}  # what STCM and ProxyAno train, with a weight in the score
-GUESSED: Final = {"feature": 1.0, "colour": 1.0}  # what I3AD trains
 BUILD: Final[dict[str, Callable[[int], AnomalibModule]]] = {
     "ours": partial(ours, model=I3ad),  # all three at their defaults: the memory bank alone
     "stcm_trained": partial(ours, model=Stcm, score_weights=MATCHED),

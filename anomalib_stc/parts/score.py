@@ -83,12 +83,12 @@ class AnomalyScore(nn.Module):
     @property
     def asks_trained(self) -> bool:
         """Whether a term of what was trained has a weight."""
-        return any(name in self.own for name in self.weights)
+        return not set(self.own).isdisjoint(self.weights)
 
     @property
     def by_bank(self) -> bool:
         """Whether the image score comes from a bank alone."""
-        return not any(name in self.own for name in self.telling)
+        return set(self.own).isdisjoint(self.telling)
 
     def forward(self, residuals: Mapping[str, Tensor], size: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         """Return the anomaly map (B, 1, *size) and the image score (B,).

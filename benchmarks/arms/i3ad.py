@@ -61,6 +61,7 @@ class MeanFirst(Mean):
         return super().aggregate(turns, name) + turns[0].residuals[name]
 
 
+GUESSED: Final = {"feature": 1.0, "colour": 1.0}  # weights of what I3AD trains
 MASKED_BY: Final = {"pixels": {"similarity": 1.0}, "features": SUSPICION, "l1": {"l1": 1.0}}
 AGGREGATIONS: Final[dict[str, type[I3adModel]]] = {"last": Last, "mean": Mean, "mean_first": MeanFirst}
 

@@ -10,10 +10,11 @@ import torch
 from anomalib_stc.host.post_processor import summary
 from anomalib_stc.models import I3ad, ProxyAno, Stcm
 from tests.images import FLAT, made_images
-from tests.models.contract import ODD_SIZES, SIDE, assert_same, images
+from tests.models.contract import ODD_SIZES, SIDE, assert_near_in_bf16, assert_same, images
 from tests.runtimes import RUNTIMES
 
 MODELS = (Stcm, ProxyAno, I3ad)
+FIRST = MODELS[0].__name__
 
 
 def prepared(kind: Any) -> Any:
@@ -59,6 +60,14 @@ def exports(models: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) ->
     return {name: model.to_onnx(tmp_path_factory.mktemp(name)) for name, model in models.items()}
 
 
+@pytest.fixture(scope="module")
+def openvino(exports: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One of these for OpenVINO."""
+    path = tmp_path_factory.mktemp("openvino") / "model.xml"
+    ov.save_model(ov.convert_model(exports[FIRST]), path, compress_to_fp16=False)
+    return path
+
+
 def test_an_export_has_no_network_that_scores_nothing(models: dict[str, Any], exports: dict[str, Path]) -> None:
     """All graphs are of one size but for names, though what the models train is not."""
     exported = [sum(path.stat().st_size for path in file.parent.iterdir()) for file in exports.values()]
@@ -70,15 +79,15 @@ def test_an_export_has_no_network_that_scores_nothing(models: dict[str, Any], ex
 
 
 @pytest.mark.parametrize("kind", RUNTIMES)
-def test_an_export_keeps_scores(models: dict[str, Any], exports: dict[str, Path], kind: str) -> None:
-    name = MODELS[0].__name__
-    file = exports[name]
-    if kind == "openvino":
-        file = file.with_suffix(".xml")
-        ov.save_model(ov.convert_model(exports[name]), file, compress_to_fp16=False)
-    program = RUNTIMES[kind](file)
+def test_an_export_keeps_scores(models: dict[str, Any], exports: dict[str, Path], openvino: Path, kind: str) -> None:
+    program = RUNTIMES[kind](openvino if kind == "openvino" else exports[FIRST])
     for size in ODD_SIZES:
         for batch in (1, 3):
-            assert_same(models[name], program, images(size, batch))
+            assert_same(models[FIRST], program, images(size, batch))
     for flat in FLAT:
-        assert_same(models[name], program, made_images(flat, (90, 130)))
+        assert_same(models[FIRST], program, made_images(flat, (90, 130)))
+
+
+def test_an_export_in_bf16_stays_finite_and_near(models: dict[str, Any], openvino: Path) -> None:
+    """As the contract asks it of graphs that hold what is trained, too."""
+    assert_near_in_bf16(models[FIRST], openvino)

@@ -12,6 +12,7 @@ from anomalib_stc.parts.sizes import CELL
 from tests.models.contract import SIDE, ModelContract, has_gradient, images, untrained
 
 SMALL = {"image_size": SIDE, "superpixels": 40, "memory_items": 32}
+OWN = {"correspondence": 1.0}
 NO_BANK = dict.fromkeys(TERMS, 0.0)
 SWITCHES: dict[str, dict[str, Any]] = {
     "no pseudo anomalies": {"pseudo_anomalies": 0.0},
@@ -33,7 +34,7 @@ class TestContract(ModelContract):
     @staticmethod
     def build(**arguments: Any) -> ProxyAno:
         """With what is trained in the score."""
-        return build(**{"score_weights": {"correspondence": 1.0}, **arguments})
+        return build(**{"score_weights": OWN, **arguments})
 
 
 @pytest.mark.parametrize("arguments", SWITCHES.values(), ids=SWITCHES.keys())

@@ -12,7 +12,7 @@ from anomalib_stc.host.batch import ReconstructionBatch
 from anomalib_stc.models import ProxyAno
 from anomalib_stc.models.proxy_ano import superpixel
 from tests.models.contract import QUIET
-from tests.models.proxy_ano.test_model import SMALL
+from tests.models.proxy_ano.test_model import OWN, SMALL
 from tests.models.training_contract import TrainingContract
 
 
@@ -20,7 +20,7 @@ class TestTraining(TrainingContract):
     model = ProxyAno
     small = SMALL
     able: ClassVar = {"image_size": 96, "superpixels": 60, "memory_items": 100}
-    own: ClassVar = {"correspondence": 1.0}
+    own = OWN
 
 
 def test_later_epochs_wait_for_no_superpixels(demo_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

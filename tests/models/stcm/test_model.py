@@ -14,6 +14,7 @@ from tests.models.stcm.test_semantic import Segmentation, export
 from tests.parts.test_backbone import local_folder
 
 SMALL = {"image_size": SIDE, "memory_items": 32}
+OWN = {"correspondence": 1.0}
 SWITCHES: dict[str, dict[str, Any]] = {
     "edges only": {"semantic": "none"},
     "no structure loss": {"loss_weights": {"structure": 0.0}},
@@ -33,7 +34,7 @@ class TestContract(ModelContract):
     @staticmethod
     def build(**arguments: Any) -> Stcm:
         """With what is trained in the score."""
-        return build(**{"score_weights": {"correspondence": 1.0}, **arguments})
+        return build(**{"score_weights": OWN, **arguments})
 
 
 @pytest.mark.parametrize("arguments", SWITCHES.values(), ids=SWITCHES.keys())

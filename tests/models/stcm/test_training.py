@@ -10,7 +10,7 @@ from anomalib.engine import Engine
 
 from anomalib_stc.models import Stcm
 from tests.models.contract import QUIET, images
-from tests.models.stcm.test_model import SMALL
+from tests.models.stcm.test_model import OWN, SMALL
 from tests.models.training_contract import TrainingContract
 
 
@@ -18,7 +18,7 @@ class TestTraining(TrainingContract):
     model = Stcm
     small = SMALL
     able: ClassVar = {"image_size": 96, "memory_items": 100}
-    own: ClassVar = {"correspondence": 1.0}
+    own = OWN
     epochs = 6
 
 
