@@ -1,4 +1,4 @@
-"""What the results were made from: command, commit, versions, hash of the images, settings."""
+"""What the results were made from: command, commit, device, versions, hash of the images, settings."""
 
 import json
 import shlex
@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import DictConfig
 
 from benchmarks.images import category_folder, fingerprint
@@ -31,6 +32,7 @@ def write_manifest(output: Path, settings: DictConfig, arguments: list[str]) -> 
     manifest: dict[str, Any] = {
         "command": "python -m " + shlex.join(last_name(argument) for argument in arguments),
         "commit": also(before.get("commit"), commit()),
+        "device": also(before.get("device"), device()),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {name: also(before.get("versions", {}).get(name), version(name)) for name in PACKAGES},
         "images": {**before.get("images", {}), **images},
@@ -83,6 +85,11 @@ def last_name(argument: str) -> str:
     name, equals, value = argument.rpartition("=")
     path = Path(value.removeprefix("local-dir:"))
     return name + equals + path.name if path.is_absolute() or ".." in path.parts else argument
+
+
+def device() -> str:
+    """Return the name of the CUDA device that runs are trained on, where there is one."""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
 
 
 def commit() -> str:

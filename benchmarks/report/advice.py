@@ -3,7 +3,6 @@
 import pandas as pd
 
 from benchmarks.columns import LABELS
-from benchmarks.report.cells import leads
 from benchmarks.report.results import Results
 from benchmarks.report.tables import set_means
 from benchmarks.settings import STATISTIC
@@ -19,7 +18,7 @@ def advice(results: Results) -> str:
     if not (models := [name for name in results.complete if name != STATISTIC]):
         return NONE
     found = set_means(results).loc[models]
-    means = found.groupby("model").mean().dropna(axis=1, how="all")
+    means = found.groupby("model", sort=False).mean().dropna(axis=1, how="all")
     sentences = [
         best(means[measure], purpose, where(found[measure]))
         for measure, purpose in PURPOSES.items()
@@ -35,15 +34,15 @@ def where(figures: pd.Series) -> str:
 
 
 def best(means: pd.Series, purpose: str, sets: str) -> str:
-    """Return which model leads in a measure, and which are equal or come next."""
-    first, *others = means.dropna().sort_values(ascending=False, kind="stable").items()
-    equal = [name for name, _ in others if leads(means, name)]
+    """Return which model leads in a measure, the first of those that are equal, and which are or come next."""
+    order, shown = means.dropna().sort_values(ascending=False, kind="stable"), means.dropna().round(3)
+    first, *equal = shown.index[shown == shown.max()]
     after = ""
     if equal:
         after = f", the same as that of {', '.join(equal)}"
-    elif others:
-        after = f", before {others[0][0]} ({others[0][1]:.3f})"
-    return f"{purpose}, take {first[0]}: its {LABELS[str(means.name)]} is the highest, {first[1]:.3f} {sets}{after}."
+    elif len(order) > 1:
+        after = f", before {order.index[1]} ({order.iloc[1]:.3f})"
+    return f"{purpose}, take {first}: its {LABELS[str(means.name)]} is the highest, {means[first]:.3f} {sets}{after}."
 
 
 def quickest(medians: pd.DataFrame) -> str:

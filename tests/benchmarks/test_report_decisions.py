@@ -95,6 +95,11 @@ def test_advice_says_who_is_equal() -> None:
     assert "is the highest, 0.500 on a, the same as that of n. " in advice(made(*rows))
 
 
+def test_advice_takes_the_first_of_those_that_are_equal() -> None:
+    rows = [{"set": "a", "model": name, "seed": 0, "image_auroc": auroc} for name, auroc in (("m", 0.9), ("n", 0.9004))]
+    assert "take m: its image AUROC is the highest, 0.900 on a, the same as that of n. " in advice(made(*rows))
+
+
 def test_advice_counts_the_sets_that_have_a_figure() -> None:
     """A set without masks has no AUPRO."""
     told = advice(made({"image_auroc": 0.5, "aupro": 0.25}, {"set": "b", "image_auroc": 0.5}))

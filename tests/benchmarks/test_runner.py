@@ -139,6 +139,7 @@ def test_the_manifest_says_what_was_run(root: Path, tmp_path: Path, ran: list[Pa
     assert manifest["config"]["seeds"] == [0, 1]
     assert list(manifest["config"]["models"]) == ["padim"]
     assert manifest["command"].startswith("python -m benchmarks run")
+    assert manifest["device"]
     assert str(tmp_path) not in json.dumps(manifest)
 
 
