@@ -65,11 +65,12 @@ def few_curves(results: Results) -> pd.DataFrame:
 
 
 def curve_names(specs: dict[str, dict[str, Any]]) -> dict[str, str]:
-    """Return the curve of every row: its model's name, or its first row's where two curves are of one model."""
+    """Return the curve of every row: its first row's name, without the numbers at its end where that is clear."""
     rest = {name: {key: value for key, value in spec.items() if key not in ALONG} for name, spec in specs.items()}
     firsts = {name: next(first for first in rest if rest[first] == own) for name, own in rest.items()}
-    models = Counter(rest[first]["model"] for first in set(firsts.values()))
-    return {name: rest[name]["model"] if models[rest[name]["model"]] == 1 else first for name, first in firsts.items()}
+    stems = {first: first.rstrip("_0123456789") for first in set(firsts.values())}
+    clear = Counter(stems.values())
+    return {name: stems[first] if clear[stems[first]] == 1 else first for name, first in firsts.items()}
 
 
 def few_table(curves: pd.DataFrame) -> Table:

@@ -30,10 +30,10 @@ def results(tmp_path: Path) -> Results:
 
 def test_curves_are_means_over_sets_and_draws(results: Results) -> None:
     curves = few.few_curves(results)
-    found = curves.loc[("i3ad", 15)]
+    found = curves.loc[("ours", 15)]
     assert found["image_auroc"].tolist() == pytest.approx([0.36, 0.35, 0.37])
     assert found["aupro"].tolist() == pytest.approx([0.26, 0.25, 0.27])
-    assert curves.loc[("i3ad", 60)]["image_auroc"].tolist() == pytest.approx([0.8] * 3)
+    assert curves.loc[("ours", 60)]["image_auroc"].tolist() == pytest.approx([0.8] * 3)
 
 
 def test_a_set_that_not_all_have_run_on_is_left_out(results: Results) -> None:
@@ -41,20 +41,20 @@ def test_a_set_that_not_all_have_run_on_is_left_out(results: Results) -> None:
     rows = results.rows
     without = rows[(rows["set"] != "b") | (rows["model"] != "ours_60_0")]
     curves = few.few_curves(Results(results.folder, without, results.manifest))
-    assert curves.loc[("i3ad", 60)]["image_auroc"]["mean"] == pytest.approx(0.7)
-    assert curves.loc[("i3ad", 15)]["image_auroc"]["mean"] == pytest.approx(0.26)
+    assert curves.loc[("ours", 60)]["image_auroc"]["mean"] == pytest.approx(0.7)
+    assert curves.loc[("ours", 15)]["image_auroc"]["mean"] == pytest.approx(0.26)
 
 
 def test_models_with_other_arguments_are_other_curves() -> None:
     layers = {"like": {"layers": ["a"]}}
     specs = {
         "patchcore_5": {"model": "patchcore", "args": {}, "normals": 5, "draw": 0},
-        "patchcore_15": {"model": "patchcore", "args": {}, "normals": 15},
-        "layers_5": {"model": "patchcore", "args": layers, "normals": 5},
-        "i3ad_5": {"model": "i3ad", "args": {}, "normals": 5},
+        "patchcore_15": {"model": "patchcore", "args": layers, "normals": 15},
+        "patchcore_60": {"model": "patchcore", "args": {}, "normals": 60},
+        "ours_5": {"model": "i3ad", "args": {}, "normals": 5},
     }
     assert few.curve_names(specs) == {
-        "patchcore_5": "patchcore_5", "patchcore_15": "patchcore_5", "layers_5": "layers_5", "i3ad_5": "i3ad",
+        "patchcore_5": "patchcore_5", "patchcore_15": "patchcore_15", "patchcore_60": "patchcore_5", "ours_5": "ours",
     }  # fmt: skip
 
 
@@ -65,14 +65,14 @@ def test_a_curve_rises_where_its_figures_do(results: Results) -> None:
     assert len(places) == len(level) == 4
     assert places == sorted(places)
     assert [y for _, y in places] == sorted((y for _, y in places), reverse=True)
-    assert {"i3ad", "patchcore", "5", "60"} <= {text.text for text in plotted.iter("text")}
+    assert {"ours", "patchcore", "5", "60"} <= {text.text for text in plotted.iter("text")}
 
 
 def test_the_command_writes_plots_and_prints_the_table(results: Results, monkeypatch, capsys) -> None:
     monkeypatch.setattr(few, "read_results", lambda folder: results)
     monkeypatch.setattr(sys, "argv", ["few", "--output", str(results.folder)])
     few.main()
-    assert "| i3ad | 15 | 0.360 (0.350 to 0.370) | 0.260 (0.250 to 0.270) |" in capsys.readouterr().out
+    assert "| ours | 15 | 0.360 (0.350 to 0.370) | 0.260 (0.250 to 0.270) |" in capsys.readouterr().out
     for measure in few.PLOTTED:
         assert fromstring((results.folder / f"few_{measure}.svg").read_text()).tag == f"{SVG}svg"
 
