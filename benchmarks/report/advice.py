@@ -9,12 +9,12 @@ from benchmarks.settings import STATISTIC
 
 PURPOSES = {"image_auroc": "To tell good images from bad ones", "aupro": "To see where a defect is"}
 FASTEST = {"train_s": ("trains", "{:.0f} s"), "latency_ms": ("answers", "{:.1f} ms an image")}
-NONE = "No model ran on every set yet, so there is none to advise."
+NONE = "No model ran on every set with the same seeds yet, so there is none to advise."
 NO_TIMES = "No run measured how long a model takes."
 
 
 def advice(results: Results) -> str:
-    """Return the sentences on the models that ran on every set; the statistic is none."""
+    """Return the sentences on the models that ran on every set with the same seeds; the statistic is none."""
     if not (models := [name for name in results.complete if name != STATISTIC]):
         return NONE
     found = set_means(results).loc[models]

@@ -55,7 +55,7 @@ def sections(results: Results, tables: Tables) -> dict[str, list[Element]]:
 
 
 def latency_plots(results: Results) -> list[Element]:
-    """Plot the accuracy, mean over sets, against the median latency, of the models that ran on every set."""
+    """Plot the accuracy, mean over sets, against the median latency, of the complete models."""
     latency = results.rows.groupby("model")["latency_ms"].median()
     overall = set_means(results).groupby("model").mean()
     plots = []

@@ -37,9 +37,9 @@ class Results:
 
     @property
     def complete(self) -> list[str]:
-        """The models that ran on every set: a mean over fewer sets is another."""
-        ran = self.rows.groupby("model")["set"].nunique()
-        return [name for name in self.models if ran[name] == len(self.sets)]
+        """The models that ran on every set with the same seeds: a mean of other runs is another."""
+        ran = self.rows.groupby("model").agg({"set": "size", "seed": "nunique"})
+        return [name for name in self.models if ran["set"][name] == len(self.sets) * ran["seed"][name]]
 
     def _ran(self, column: str, names: Iterable[str]) -> list[str]:
         ran = dict.fromkeys(self.rows[column])

@@ -83,7 +83,7 @@ def mean_table(results: Results) -> Table:
         + [number(means.loc[model, column], 3, leads(full[column], model)) for column in ACCURACY]
         for model in results.models
     ]
-    note = "Mean over sets of the mean over seeds. The best of the models that ran on every set is bold."
+    note = "Mean over sets of the mean over seeds. The best of the models with the same seeds on every set is bold."
     note += f" {HINDSIGHT}" if STATISTIC in results.models else ""
     return Table("Means over sets", ["model", "sets", *ACCURACY.values()], rows, note)
 

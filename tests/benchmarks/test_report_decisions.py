@@ -100,6 +100,13 @@ def test_advice_takes_the_first_of_those_that_are_equal() -> None:
     assert "take m: its image AUROC is the highest, 0.900 on a, the same as that of n. " in advice(made(*rows))
 
 
+def test_a_mean_over_other_runs_is_not_compared() -> None:
+    sets = [{"set": name, "seed": seed, "image_auroc": 0.8} for name in ("a", "b") for seed in (0, 1)]
+    uneven = [{**run, "model": "n", "image_auroc": 0.9} for run in sets[:3]]
+    bar = [{**run, "model": "statistic"} for run in sets[::2]]
+    assert made(*sets, *uneven, *bar).complete == ["m", "statistic"]
+
+
 def test_advice_counts_the_sets_that_have_a_figure() -> None:
     """A set without masks has no AUPRO."""
     told = advice(made({"image_auroc": 0.5, "aupro": 0.25}, {"set": "b", "image_auroc": 0.5}))
