@@ -28,9 +28,10 @@ def test_of_one_set_there_is_no_mean() -> None:
 
 
 def made(*figures: tuple[str, float]) -> Results:
-    """Results of one model: its image AUROC in each run, by set."""
-    rows = [{"set": name, "model": "m", "image_auroc": x, "aupro": 0.25, "aupro_05": 0.05} for name, x in figures]
-    return Results(Path(), pd.DataFrame(rows).reindex(columns=COLUMNS), {})
+    """Results of one model: its image AUROC in each run, by set, a set's runs with seeds 0, 1, ..."""
+    rows = pd.DataFrame([{"set": name, "model": "m", "image_auroc": x} for name, x in figures])
+    rows = rows.assign(seed=rows.groupby("set").cumcount(), aupro=0.25, aupro_05=0.05)
+    return Results(Path(), rows.reindex(columns=COLUMNS), {})
 
 
 def test_a_cell_is_the_mean_over_seeds() -> None:
