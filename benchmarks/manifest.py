@@ -88,8 +88,11 @@ def last_name(argument: str) -> str:
 
 
 def device() -> str:
-    """Return the name of the CUDA device that runs are trained on, where there is one."""
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+    """Return the accelerator that runs are trained on, of a CUDA device the name; CPU without one."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    found = torch.accelerator.current_accelerator()
+    return (found.type if found else "cpu").upper()
 
 
 def commit() -> str:

@@ -3,19 +3,22 @@
 import pandas as pd
 
 from benchmarks.columns import LABELS
+from benchmarks.report.cells import leaders
 from benchmarks.report.results import Results
 from benchmarks.report.tables import set_means
 from benchmarks.settings import STATISTIC
 
 PURPOSES = {"image_auroc": "To tell good images from bad ones", "aupro": "To see where a defect is"}
 FASTEST = {"train_s": ("trains", "{:.0f} s"), "latency_ms": ("answers", "{:.1f} ms an image")}
-NONE = "No model ran on every set with the same seeds yet, so there is none to advise."
+NONE = "No model ran on every set with all of its seeds yet, so there is none to advise."
 NO_TIMES = "No run measured how long a model takes."
 
 
 def advice(results: Results) -> str:
-    """Return the sentences on the models that ran on every set with the same seeds; the statistic is none."""
-    if not (models := [name for name in results.complete if name != STATISTIC]):
+    """Return the sentences on the complete models, but the statistic and those trained on defects on purpose."""
+    specs = results.config.get("models") or {}
+    spoilt = {name for name, spec in specs.items() if spec.get("contamination")}
+    if not (models := [name for name in results.complete if name not in {STATISTIC, *spoilt}]):
         return NONE
     found = set_means(results).loc[models]
     means = found.groupby("model", sort=False).mean().dropna(axis=1, how="all")
@@ -35,8 +38,8 @@ def where(figures: pd.Series) -> str:
 
 def best(means: pd.Series, purpose: str, sets: str) -> str:
     """Return which model leads in a measure, the first of those that are equal, and which are or come next."""
-    order, shown = means.dropna().sort_values(ascending=False, kind="stable"), means.dropna().round(3)
-    first, *equal = shown.index[shown == shown.max()]
+    order = means.dropna().sort_values(ascending=False, kind="stable")
+    first, *equal = leaders(means)
     after = ""
     if equal:
         after = f", the same as that of {', '.join(equal)}"

@@ -31,5 +31,11 @@ def number(value: float, digits: int, strong: bool = False) -> Cell:
 
 
 def leads(means: pd.Series, model: str) -> bool:
-    """Tell whether a model has the highest mean, as far as three digits show it; alone, it leads nobody."""
-    return len(means) > 1 and model in means and round(means[model], 3) == round(means.max(), 3)
+    """Tell whether a model is among the leaders; alone, it leads nobody."""
+    return len(means) > 1 and model in leaders(means)
+
+
+def leaders(means: pd.Series) -> list[str]:
+    """Return the models with the highest mean, as far as three digits show it, in their order."""
+    shown = means.dropna().round(3)
+    return list(shown.index[shown == shown.max()])

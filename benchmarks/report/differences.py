@@ -10,7 +10,7 @@ from benchmarks.bootstrap import MEASURES, pooled_difference
 from benchmarks.columns import LABELS
 from benchmarks.report.results import Results
 
-SHOWN = ("image_auroc", "aupro")
+SHOWN = ("image_auroc", "aupro", "aupro_05")
 RUN_FILES = ("images.csv", "regions.npz")
 ALL_SETS = "mean over sets"
 

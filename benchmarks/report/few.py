@@ -65,12 +65,17 @@ def few_curves(results: Results) -> pd.DataFrame:
 
 
 def curve_names(specs: dict[str, dict[str, Any]]) -> dict[str, str]:
-    """Return the curve of every row: its first row's name, without the numbers at its end where that is clear."""
+    """Return the curve of every row: its first row's name, without normals and draw at its end where that is clear."""
     rest = {name: {key: value for key, value in spec.items() if key not in ALONG} for name, spec in specs.items()}
     firsts = {name: next(first for first in rest if rest[first] == own) for name, own in rest.items()}
-    stems = {first: first.rstrip("_0123456789") for first in set(firsts.values())}
-    clear = Counter(stems.values())
-    return {name: stems[first] if clear[stems[first]] == 1 else first for name, first in firsts.items()}
+    short = {first: without_numbers(first, specs[first]) for first in set(firsts.values())}
+    count = Counter(short.values())
+    return {name: short[first] if count[short[first]] == 1 else first for name, first in firsts.items()}
+
+
+def without_numbers(name: str, spec: dict[str, Any]) -> str:
+    """Return the name of a row without what differs along its curve."""
+    return name.removesuffix(f"_{spec.get('draw', 0)}").removesuffix(f"_{spec['normals']}")
 
 
 def few_table(curves: pd.DataFrame) -> Table:

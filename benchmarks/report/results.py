@@ -37,7 +37,7 @@ class Results:
 
     @property
     def complete(self) -> list[str]:
-        """The models that ran on every set with the same seeds: a mean of other runs is another."""
+        """The models that ran on every set with all of their seeds: else a mean is over other runs on other sets."""
         ran = self.rows.groupby("model").agg({"set": "size", "seed": "nunique"})
         return [name for name in self.models if ran["set"][name] == len(self.sets) * ran["seed"][name]]
 

@@ -77,15 +77,21 @@ def mean_table(results: Results) -> Table:
     """Return the mean over sets of the mean over seeds."""
     by_set = set_means(results)
     means, counts = by_set.groupby("model").mean(), by_set.groupby("model").size()
+    seeds = results.rows.groupby(["model", "set"]).size().groupby("model").agg(["min", "max"])
     full = means.loc[results.complete]
     rows = [
-        [Cell(model), Cell(f"{counts[model]} of {len(results.sets)}", counts[model])]
+        [Cell(model), Cell(f"{counts[model]} of {len(results.sets)}", counts[model]), span(*seeds.loc[model])]
         + [number(means.loc[model, column], 3, leads(full[column], model)) for column in ACCURACY]
         for model in results.models
     ]
-    note = "Mean over sets of the mean over seeds. The best of the models with the same seeds on every set is bold."
+    note = "Mean over sets of the mean over seeds. The best of the models whose seeds all ran on every set is bold."
     note += f" {HINDSIGHT}" if STATISTIC in results.models else ""
-    return Table("Means over sets", ["model", "sets", *ACCURACY.values()], rows, note)
+    return Table("Means over sets", ["model", "sets", "seeds", *ACCURACY.values()], rows, note)
+
+
+def span(low: int, high: int) -> Cell:
+    """Return a number of runs, or the lowest and the highest."""
+    return Cell(str(low) if low == high else f"{low} to {high}", low)
 
 
 def cost_table(results: Results) -> Table:

@@ -100,6 +100,13 @@ def test_advice_takes_the_first_of_those_that_are_equal() -> None:
     assert "take m: its image AUROC is the highest, 0.900 on a, the same as that of n. " in advice(made(*rows))
 
 
+def test_advice_is_not_to_train_on_defects() -> None:
+    rows = [{"set": "a", "model": name, "image_auroc": auroc} for name, auroc in (("m", 0.8), ("m_10", 0.9))]
+    found = made(*rows)
+    found.config["models"] = {"m": {}, "m_10": {"contamination": 0.1}}
+    assert "take m: " in advice(found)
+
+
 def test_a_mean_over_other_runs_is_not_compared() -> None:
     sets = [{"set": name, "seed": seed, "image_auroc": 0.8} for name in ("a", "b") for seed in (0, 1)]
     uneven = [{**run, "model": "n", "image_auroc": 0.9} for run in sets[:3]]

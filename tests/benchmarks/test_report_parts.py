@@ -75,9 +75,9 @@ def test_mean_deviation_and_best_of_a_set(table_only: Callable[..., Path]) -> No
 def test_mean_over_sets_weighs_sets_not_seeds(table_only: Callable[..., Path]) -> None:
     folder = table_only(("a", "x", 0, 0.6), ("a", "x", 1, 0.6), ("b", "x", 0, 0.9), ("a", "y", 0, 1.0))
     x, y = make_tables(read_results(folder)).means.rows
-    assert [cell.text for cell in x[1:3]] == ["2 of 2", "0.750"]
-    assert [cell.text for cell in y[1:3]] == ["1 of 2", "1.000"]
-    assert not y[2].strong  # one easy set is no lead
+    assert [cell.text for cell in x[1:4]] == ["2 of 2", "1 to 2", "0.750"]
+    assert [cell.text for cell in y[1:4]] == ["1 of 2", "1", "1.000"]
+    assert not y[3].strong  # one easy set is no lead
 
 
 def test_costs_are_medians_and_a_model_without_any_has_no_row(tmp_path: Path) -> None:
@@ -102,9 +102,9 @@ def test_sets_come_as_the_settings_have_them(table_only: Callable[..., Path]) ->
 
 def test_differences_are_paired_by_seed_and_asked_once(tmp_path: Path, bootstrap: list[Any]) -> None:
     write_report(write_results(tmp_path, sets=("a", "b/c"), images=4))
-    assert len(bootstrap) == 3 * 3 * 2  # other models, sets and their mean, measures
+    assert len(bootstrap) == 3 * 3 * 3  # other models, sets and their mean, measures
     runs = tmp_path / "runs" / "b" / "c"
-    folders, measure = bootstrap[3 * 2]
+    folders, measure = bootstrap[3 * 3]
     assert folders == {"b/c": tuple([runs / model / f"seed{seed}" for seed in (0, 1)] for model in ("stcm", "padim"))}
     assert measure == "image_auroc"
 
@@ -113,7 +113,7 @@ def test_without_run_folders_differences_have_no_interval(table_only: Callable[.
     folder = table_only(("a", "x", 0, 0.9), ("a", "x", 1, 0.1), ("a", "y", 0, 0.7), config={"models": {"x": {}}})
     table = make_tables(read_results(folder)).differences
     assert table is not None
-    assert [cell.text for cell in table.rows[0]] == ["a", "x minus y", "+0.200 (-)", "-"]  # seed 0 only
+    assert [cell.text for cell in table.rows[0]] == ["a", "x minus y", "+0.200 (-)", "-", "-"]  # seed 0 only
     assert "images.csv and regions.npz" in table.note
     assert "No gallery" in write_report(folder)[1].read_text(encoding="utf-8")
 

@@ -13,7 +13,7 @@ from torchvision.utils import save_image
 
 from benchmarks import runner, settings
 from benchmarks.__main__ import main
-from benchmarks.manifest import last_name
+from benchmarks.manifest import device, last_name
 
 
 @pytest.fixture
@@ -130,6 +130,17 @@ def test_only_the_first_run_of_a_model_is_timed_and_it_runs_alone(root: Path, tm
     timed = [(job["set"], job["model"], job["seed"], job["threads"]) for job in jobs if job["latency"]]
     assert timed == [("a", model, 0, None) for model in ("stcm", "proxy_ano", "i3ad", "padim", "patchcore")]
     assert {job["threads"] for job in jobs if not job["latency"]} == {1}
+
+
+def test_the_manifest_names_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: None)
+    assert device() == "CPU"
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("mps"))
+    assert device() == "MPS"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a card")
+    assert device() == "a card"
 
 
 def test_the_manifest_says_what_was_run(root: Path, tmp_path: Path, ran: list[Path]) -> None:
