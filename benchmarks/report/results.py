@@ -38,8 +38,8 @@ class Results:
     @property
     def complete(self) -> list[str]:
         """The models that ran on every set with all of their seeds: else a mean is over other runs on other sets."""
-        ran = self.rows.groupby("model").agg({"set": "size", "seed": "nunique"})
-        return [name for name in self.models if ran["set"][name] == len(self.sets) * ran["seed"][name]]
+        ran = self.rows.groupby("model")["seed"].agg(["size", "nunique"])
+        return [name for name in self.models if ran["size"][name] == len(self.sets) * ran["nunique"][name]]
 
     def _ran(self, column: str, names: Iterable[str]) -> list[str]:
         ran = dict.fromkeys(self.rows[column])

@@ -75,12 +75,11 @@ def set_means(results: Results) -> pd.DataFrame:
 
 def mean_table(results: Results) -> Table:
     """Return the mean over sets of the mean over seeds."""
-    by_set = set_means(results)
-    means, counts = by_set.groupby("model").mean(), by_set.groupby("model").size()
-    seeds = results.rows.groupby(["model", "set"]).size().groupby("model").agg(["min", "max"])
+    means = set_means(results).groupby("model").mean()
+    seeds = results.rows.groupby(["model", "set"]).size()  # as many rows a model as it has sets
     full = means.loc[results.complete]
     rows = [
-        [Cell(model), Cell(f"{counts[model]} of {len(results.sets)}", counts[model]), span(*seeds.loc[model])]
+        [Cell(model), Cell(f"{len(seeds[model])} of {len(results.sets)}", len(seeds[model])), span(seeds[model])]
         + [number(means.loc[model, column], 3, leads(full[column], model)) for column in ACCURACY]
         for model in results.models
     ]
@@ -89,8 +88,9 @@ def mean_table(results: Results) -> Table:
     return Table("Means over sets", ["model", "sets", "seeds", *ACCURACY.values()], rows, note)
 
 
-def span(low: int, high: int) -> Cell:
-    """Return a number of runs, or the lowest and the highest."""
+def span(counts: pd.Series) -> Cell:
+    """Return a number, or the lowest and the highest where they differ."""
+    low, high = counts.min(), counts.max()
     return Cell(str(low) if low == high else f"{low} to {high}", low)
 
 

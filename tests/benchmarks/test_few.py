@@ -51,12 +51,14 @@ def test_models_with_other_arguments_are_other_curves() -> None:
         "patchcore_5": {"model": "patchcore", "args": {}, "normals": 5, "draw": 0},
         "patchcore_15": {"model": "patchcore", "args": layers, "normals": 15},
         "patchcore_60": {"model": "patchcore", "args": {}, "normals": 60},
+        "layers_5": {"model": "patchcore", "args": {"layers": ["b"]}, "normals": 5},
         "resnet18_10_1": {"model": "padim", "args": {}, "normals": 10, "draw": 1},
     }
     assert few.curve_names(specs) == {
         "patchcore_5": "patchcore_5",
         "patchcore_15": "patchcore_15",
         "patchcore_60": "patchcore_5",
+        "layers_5": "layers",
         "resnet18_10_1": "resnet18",
     }
 
